@@ -1,0 +1,2 @@
+//! The command `onnxfit`.
+fn main() {}

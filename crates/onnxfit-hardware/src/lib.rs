@@ -1,0 +1,1 @@
+//! GPUs, AWS instances, prices, and which onnxruntime-gpu release runs where

@@ -1,0 +1,1 @@
+//! ONNX files, losslessly: memory-mapped, external data, atomic writes

@@ -1,0 +1,1 @@
+//! Changes to a model or to its session: one file, one change

@@ -1,0 +1,1 @@
+//! ONNX Runtime behind a small interface: find, install, run, measure, verify

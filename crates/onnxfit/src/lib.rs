@@ -1,0 +1,1 @@
+//! Make an ONNX model fit the GPU memory it has

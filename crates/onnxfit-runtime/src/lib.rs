@@ -1,1 +1,31 @@
-//! ONNX Runtime behind a small interface: find, install, run, measure, verify
+//! ONNX Runtime behind a small interface: find, install, run, measure, verify.
+//!
+//! The only crate that sees `ort`. The library is loaded at run time and never linked:
+//! [`locate::find`] looks for it, [`Library::load`] loads it once per process. A [`Session`] is made from a [`SessionSpec`]; running out of memory is an error
+//! kind of its own, [`OutOfMemory`].
+
+mod arena;
+mod element_type;
+mod error;
+mod json_bytes;
+mod library;
+pub mod locate;
+mod oom;
+mod session;
+mod spec;
+mod tensor;
+#[cfg(test)]
+mod test_library;
+mod tiny_model;
+mod trace;
+mod value;
+
+pub use arena::{ArenaStats, Device};
+pub use element_type::ElementType;
+pub use error::{RunError, Stage};
+pub use library::Library;
+pub use oom::{OutOfMemory, OutOfMemoryForm};
+pub use session::{Outputs, Session, TensorInfo};
+pub use spec::{ArenaConfig, ArenaExtend, Meter, OptimizationLevel, Provider, SessionSpec};
+pub use tensor::{Tensor, TensorError, Tensors};
+pub use trace::{AllocationEvent, Trace};

@@ -61,12 +61,14 @@ pub enum OnnxError {
         first: String,
     },
     /// A single protobuf file may not pass 2 GiB.
-    #[error("the structure of `{path}` takes {have}, but a protobuf file ends at 2 GiB")]
-    StructureOver2Gib {
+    #[error("the structure of `{path}` takes {have}, but a protobuf file ends at {limit}")]
+    StructureTooLarge {
         /// The file to be written.
         path: PathBuf,
         /// What it would take.
         have: Bytes,
+        /// What is allowed.
+        limit: Bytes,
     },
 }
 
@@ -78,11 +80,20 @@ impl OnnxError {
                 Some("check the path; a model exported with external data needs its data file beside it".to_owned())
             }
             Self::Io { .. } => None,
-            Self::Malformed { .. } => Some("the file may be cut short by a download or a full disk, or be no ONNX file (a Git LFS pointer is a short text)".to_owned()),
-            Self::TooLarge { .. } | Self::TooDeep { .. } => Some("no exporter writes such a file; do not trust where it came from".to_owned()),
+            Self::Malformed { problem, .. } if problem.contains("Git LFS") => {
+                Some("`git lfs pull` in the repository of the model fetches the model itself".to_owned())
+            }
+            Self::Malformed { .. } => {
+                Some("the file may be cut short by a download or a full disk, or be no ONNX file".to_owned())
+            }
+            Self::TooLarge { .. } | Self::TooDeep { .. } => {
+                Some("no exporter writes such a file; do not trust where it came from".to_owned())
+            }
             Self::Tensor(error) => error.hint(),
-            Self::WouldLose { .. } => Some("`--force` rewrites it all the same; an untouched model is always copied byte by byte".to_owned()),
-            Self::StructureOver2Gib { .. } => Some("move large Constant attributes to initializers first".to_owned()),
+            Self::WouldLose { .. } => {
+                Some("`--force` rewrites it all the same; an untouched model is always copied byte by byte".to_owned())
+            }
+            Self::StructureTooLarge { .. } => Some("move large Constant attributes to initializers first".to_owned()),
         }
     }
 }
@@ -133,7 +144,7 @@ pub enum TensorError {
         tensor: String,
         /// The location as written.
         location: String,
-        /// `is absolute`, `leaves the model's folder`, …
+        /// `is an absolute path`, `leaves the model's folder`, …
         problem: &'static str,
     },
     /// The external file is shorter than the tensor it should hold.
@@ -148,8 +159,8 @@ pub enum TensorError {
         /// Where the tensor should end.
         need_end: u64,
     },
-    /// The external file is not there.
-    #[error("the weights of `{tensor}` ({bytes}) should be in `{location}`, which is not there")]
+    /// The external file is not there, or the bytes were stripped from the model file.
+    #[error("the weights of `{tensor}` ({bytes}) are absent: `{location}` does not have them")]
     Absent {
         /// The tensor.
         tensor: String,

@@ -9,10 +9,12 @@ mod data_type;
 mod error;
 mod external;
 mod file;
+mod pending;
 pub mod proto;
 mod save;
 mod scan;
 mod tensor;
+mod walk;
 
 pub use data_type::DataType;
 pub use error::{OnnxError, TensorError};

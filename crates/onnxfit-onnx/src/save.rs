@@ -1,8 +1,7 @@
-//! Writing a changed model: to a temporary file, then renamed; weights streamed.
+//! Writing a changed model: to temporary files, then renamed; weights streamed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use onnxfit_base::Bytes;
@@ -10,12 +9,16 @@ use prost::Message;
 
 use crate::error::{OnnxError, TensorError};
 use crate::external::TensorSource;
-use crate::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
+use crate::pending::PendingFile;
+use crate::proto::{ModelProto, TensorProto};
+use crate::walk::{tensors_mut, visit_tensors};
 
 /// Protobuf's own limit for one message, and so for one file.
-const PROTOBUF_BYTES_MAX: u64 = (1 << 31) - 1;
+const PROTOBUF_MAX: Bytes = Bytes((1 << 31) - 1);
 /// External tensors begin on a page, so that they can be mapped (onnx's own convention).
 const ALIGNMENT_BYTES: u64 = 4096;
+/// What smaller tensors are aligned to.
+const ALIGNMENT_SMALL_BYTES: u64 = 64;
 
 /// How a model is written.
 pub struct SaveOptions<'a> {
@@ -25,6 +28,8 @@ pub struct SaveOptions<'a> {
     pub external_min: Bytes,
     /// Write a data file even when all would fit one file.
     pub force_external: bool,
+    /// What the model file itself may take: protobuf's 2 GiB, or less.
+    pub model_max: Bytes,
     /// Called after each tensor with the bytes written so far and in all.
     pub progress: Option<&'a dyn Fn(Bytes, Bytes)>,
 }
@@ -32,7 +37,7 @@ pub struct SaveOptions<'a> {
 impl<'a> SaveOptions<'a> {
     /// One file where it fits, weights from `source`.
     pub fn new(source: &'a dyn TensorSource) -> Self {
-        Self { source, external_min: Bytes(1024), force_external: false, progress: None }
+        Self { source, external_min: Bytes(1024), force_external: false, model_max: PROTOBUF_MAX, progress: None }
     }
 }
 
@@ -43,138 +48,141 @@ pub struct SaveReport {
     pub model_bytes: Bytes,
     /// The data file beside it; zero if there is none.
     pub data_bytes: Bytes,
+    /// The name of the data file.
+    pub data_name: Option<String>,
     /// Tensors whose bytes are nowhere to be had: they still point to where they were.
     pub absent: Vec<String>,
 }
 
-/// Writes `model` to `path`, and its weights to `path` + `.data` when they were external, when the
-/// file would pass 2 GiB, or when asked.
+/// Writes `model` to `path`, and its weights to `path` + `.data` when they were elsewhere, when the
+/// file would pass `model_max`, or when asked.
 ///
-/// Nothing appears under the final names until all is written; the data file comes first.
+/// Nothing appears under the final names until all is written; then the data file is renamed
+/// first, and the model file right after it.
 pub fn save(model: &ModelProto, path: &Path, options: &SaveOptions<'_>) -> Result<SaveReport, OnnxError> {
-    let mut model = model.clone();
-    let mut found = Vec::new();
-    collect_model(&mut model, &mut found);
-    // Runtimes expect the tensors of attributes inside the file.
-    let attributes: BTreeSet<usize> = (0..found.len()).filter(|index| found[*index].1).collect();
-    let mut tensors: Vec<&mut TensorProto> = found.into_iter().map(|(tensor, _)| tensor).collect();
-    let total: Bytes = tensors.iter().map(|tensor| tensor.size_bytes()).sum::<Result<Bytes, TensorError>>()?;
-    let any_external = tensors.iter().any(|tensor| tensor.is_external());
-    let external = any_external || options.force_external || total.get() > PROTOBUF_BYTES_MAX / 4 * 3;
-    let data_name = format!("{}.data", path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default());
-    let data_path = path.with_file_name(&data_name);
-
     let mut report = SaveReport::default();
+    let mut model = model.clone();
+    let external = wants_data_file(&model, options)?;
+    let mut data = None;
     if external {
-        let mut plan: BTreeMap<usize, u64> = BTreeMap::new();
-        let mut end = 0u64;
-        for (index, tensor) in tensors.iter().enumerate() {
-            let bytes = tensor.size_bytes()?;
-            if tensor.is_external() && matches!(options.source.tensor_bytes(tensor), Err(TensorError::Absent { .. })) {
-                report.absent.push(tensor.name().to_owned());
-            } else if !attributes.contains(&index) && bytes >= options.external_min && !tensor.dims.is_empty() {
-                let offset = end.next_multiple_of(if bytes.get() >= ALIGNMENT_BYTES { ALIGNMENT_BYTES } else { 64 });
-                plan.insert(index, offset);
-                end = offset + bytes.get();
-            }
+        let layout = Layout::of(&mut model, options)?;
+        let data_name = free_name(path, &layout.absent_locations);
+        if layout.end_bytes > 0 {
+            data = Some(write_data(&mut model, &path.with_file_name(&data_name), &layout, options)?);
+            report.data_bytes = Bytes(layout.end_bytes);
+            report.data_name = Some(data_name.clone());
         }
-        let mut failure = None;
-        if !plan.is_empty() {
-            write_atomically(&data_path, |file| {
-                let mut written = 0u64;
-                for (index, offset) in &plan {
-                    let tensor = &tensors[*index];
-                    let bytes = match options.source.tensor_bytes(tensor) {
-                        Ok(bytes) => bytes,
-                        Err(error) => {
-                            failure = Some(error);
-                            return Err(io::Error::other("a tensor cannot be read"));
-                        }
-                    };
-                    io::copy(&mut io::Read::take(io::repeat(0), offset - written), file)?;
-                    file.write_all(&bytes)?;
-                    written = offset + bytes.len() as u64;
-                    if let Some(progress) = options.progress {
-                        progress(Bytes(written), Bytes(end));
-                    }
-                }
-                Ok(())
-            })
-            .map_err(|error| failure.take().map_or(error, OnnxError::Tensor))?;
-            report.data_bytes = Bytes(end);
-        }
-        for (index, tensor) in tensors.iter_mut().enumerate() {
-            if let Some(offset) = plan.get(&index) {
+        for (index, (tensor, _)) in tensors_mut(&mut model).into_iter().enumerate() {
+            if let Some(offset) = layout.offsets.get(&index) {
                 let length = tensor.size_bytes()?.get();
                 tensor.set_external(&data_name, *offset, length);
-            } else if tensor.is_external() && !report.absent.iter().any(|name| name == tensor.name()) {
+            } else if layout.absent.contains(&index) {
+                report.absent.push(tensor.name().to_owned());
+            } else if !tensor.is_inline() {
                 let bytes = options.source.tensor_bytes(tensor)?;
                 tensor.set_raw(bytes);
             }
         }
     }
-    let have = model.encoded_len() as u64;
-    if have > PROTOBUF_BYTES_MAX {
-        return Err(OnnxError::StructureOver2Gib { path: path.to_owned(), have: Bytes(have) });
+    let have = Bytes(model.encoded_len() as u64);
+    if have > options.model_max {
+        return Err(OnnxError::StructureTooLarge { path: path.to_owned(), have, limit: options.model_max });
     }
     // Encoding needs the whole message in memory once; its weights are external by now if large.
     let encoded = model.encode_to_vec();
-    write_atomically(path, |file| file.write_all(&encoded))?;
-    report.model_bytes = Bytes(have);
+    let pending = PendingFile::write(path, |file| file.write_all(&encoded))?;
+    if let Some(data) = data {
+        data.commit()?;
+    }
+    pending.commit()?;
+    report.model_bytes = have;
     Ok(report)
 }
 
-/// Writes a file under a temporary name in the same folder, flushes it to the disk, and renames
-/// it. On failure nothing is left behind.
-pub(crate) fn write_atomically(
+fn wants_data_file(model: &ModelProto, options: &SaveOptions<'_>) -> Result<bool, TensorError> {
+    let (mut total, mut elsewhere, mut first_error) = (0u64, false, None);
+    visit_tensors(model, &mut |tensor| match tensor.size_bytes() {
+        Ok(bytes) => {
+            total = total.saturating_add(bytes.get());
+            elsewhere |= !tensor.is_inline();
+        }
+        Err(error) => first_error = first_error.take().or(Some(error)),
+    });
+    if let Some(error) = first_error {
+        return Err(error);
+    }
+    // A quarter is left for what is no weight; typed fields may also take more than raw bytes.
+    let is_large = total > options.model_max.get() / 4 * 3 || model.encoded_len() as u64 > options.model_max.get();
+    Ok(elsewhere || options.force_external || is_large)
+}
+
+/// Which tensors go where in the data file, by their index in the walk over the model.
+#[derive(Default)]
+struct Layout {
+    offsets: BTreeMap<usize, u64>,
+    end_bytes: u64,
+    absent: BTreeSet<usize>,
+    absent_locations: BTreeSet<String>,
+}
+
+impl Layout {
+    fn of(model: &mut ModelProto, options: &SaveOptions<'_>) -> Result<Self, TensorError> {
+        let mut layout = Self::default();
+        for (index, (tensor, is_initializer)) in tensors_mut(model).into_iter().enumerate() {
+            let bytes = tensor.size_bytes()?;
+            if !tensor.is_inline() && matches!(options.source.check(tensor), Err(TensorError::Absent { .. })) {
+                layout.absent.insert(index);
+                layout.absent_locations.extend(tensor.external_location()?.map(|external| external.location));
+            } else if is_initializer && bytes >= options.external_min && bytes > Bytes::ZERO && !tensor.dims.is_empty()
+            {
+                let is_page = bytes.get() >= ALIGNMENT_BYTES;
+                let alignment = if is_page { ALIGNMENT_BYTES } else { ALIGNMENT_SMALL_BYTES };
+                let offset = layout.end_bytes.next_multiple_of(alignment);
+                layout.offsets.insert(index, offset);
+                layout.end_bytes = offset + bytes.get();
+            }
+        }
+        Ok(layout)
+    }
+}
+
+/// The name of the data file: never one that an absent tensor waits for, or it would find other
+/// bytes there.
+fn free_name(path: &Path, taken: &BTreeSet<String>) -> String {
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let candidates = (0u64..).map(|n| if n == 0 { format!("{name}.data") } else { format!("{name}.{n}.data") });
+    let is_taken = |candidate: &str| taken.iter().any(|location| location.trim_start_matches("./") == candidate);
+    candidates.into_iter().find(|candidate| !is_taken(candidate)).expect("the numbers do not end")
+}
+
+fn write_data(
+    model: &mut ModelProto,
     path: &Path,
-    fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
-) -> Result<(), OnnxError> {
-    let fail = |action| move |source| OnnxError::Io { action, path: path.to_owned(), source };
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let temporary = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
-    let result = (|| {
-        let mut file = BufWriter::with_capacity(1 << 20, File::create(&temporary)?);
-        fill(&mut file)?;
-        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
-    })();
-    let result = result.and_then(|()| std::fs::rename(&temporary, path));
-    result.map_err(|error| {
-        // The reason is the failure above; that the leftover is gone already is no new one.
-        let _ = std::fs::remove_file(&temporary);
-        fail("write")(error)
-    })
-}
-
-/// A tensor, and whether it belongs to an attribute.
-type Found<'a> = (&'a mut TensorProto, bool);
-
-fn collect_model<'a>(model: &'a mut ModelProto, found: &mut Vec<Found<'a>>) {
-    for function in &mut model.functions {
-        function.node.iter_mut().for_each(|node| collect_node(node, found));
-    }
-    for training in &mut model.training_info {
-        let graphs = training.initialization.iter_mut().chain(training.algorithm.iter_mut());
-        graphs.for_each(|graph| collect_graph(graph, found));
-    }
-    if let Some(graph) = &mut model.graph {
-        collect_graph(graph, found);
-    }
-}
-
-fn collect_graph<'a>(graph: &'a mut GraphProto, found: &mut Vec<Found<'a>>) {
-    found.extend(graph.initializer.iter_mut().map(|tensor| (tensor, false)));
-    for sparse in &mut graph.sparse_initializer {
-        found.extend(sparse.values.iter_mut().chain(sparse.indices.iter_mut()).map(|tensor| (&mut **tensor, true)));
-    }
-    graph.node.iter_mut().for_each(|node| collect_node(node, found));
-}
-
-fn collect_node<'a>(node: &'a mut NodeProto, found: &mut Vec<Found<'a>>) {
-    for AttributeProto { t, tensors, g, graphs, .. } in &mut node.attribute {
-        found.extend(t.iter_mut().map(|tensor| (&mut **tensor, true)));
-        found.extend(tensors.iter_mut().map(|tensor| (tensor, true)));
-        g.iter_mut().for_each(|graph| collect_graph(graph, found));
-        graphs.iter_mut().for_each(|graph| collect_graph(graph, found));
-    }
+    layout: &Layout,
+    options: &SaveOptions<'_>,
+) -> Result<PendingFile, OnnxError> {
+    let tensors: Vec<&TensorProto> = tensors_mut(model).into_iter().map(|(tensor, _)| &*tensor).collect();
+    let mut failure = None;
+    let written = PendingFile::write(path, |file| {
+        let mut written = 0u64;
+        for (index, offset) in &layout.offsets {
+            let bytes = options.source.tensor_bytes(tensors[*index]).and_then(|bytes| {
+                let (need, have) = (tensors[*index].size_bytes()?, Bytes(bytes.len() as u64));
+                let tensor = || tensors[*index].name().to_owned();
+                if have == need { Ok(bytes) } else { Err(TensorError::WrongLength { tensor: tensor(), have, need }) }
+            });
+            let bytes = bytes.map_err(|error| {
+                failure = Some(error);
+                io::Error::other("a tensor cannot be read")
+            })?;
+            io::copy(&mut io::Read::take(io::repeat(0), offset - written), file)?;
+            file.write_all(&bytes)?;
+            written = offset + bytes.len() as u64;
+            if let Some(progress) = options.progress {
+                progress(Bytes(written), Bytes(layout.end_bytes));
+            }
+        }
+        Ok(())
+    });
+    written.map_err(|error| failure.take().map_or(error, OnnxError::Tensor))
 }

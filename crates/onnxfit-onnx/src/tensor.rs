@@ -18,6 +18,9 @@ pub struct ExternalLocation {
     pub length: Option<u64>,
 }
 
+/// No memory holds more; a dimension of 2^62 is a broken file, not a big model.
+const TENSOR_BYTES_MAX: u64 = 1 << 50;
+
 impl TensorProto {
     /// A tensor of raw little-endian bytes.
     pub fn from_raw(name: &str, data_type: DataType, dims: &[i64], raw: impl Into<Buffer>) -> Self {
@@ -62,7 +65,7 @@ impl TensorProto {
     /// How many bytes type and shape ask for; strings count as zero.
     pub fn size_bytes(&self) -> Result<Bytes, TensorError> {
         let n_elements = self.n_elements()?;
-        let bytes = self.element_type()?.packed_bytes(n_elements).filter(|bytes| *bytes <= 1 << 50);
+        let bytes = self.element_type()?.packed_bytes(n_elements).filter(|bytes| *bytes <= TENSOR_BYTES_MAX);
         bytes
             .map(Bytes)
             .ok_or_else(|| TensorError::ImpossibleShape { tensor: self.name().to_owned(), dims: self.dims.clone() })
@@ -71,6 +74,11 @@ impl TensorProto {
     /// Whether the bytes are in another file.
     pub fn is_external(&self) -> bool {
         self.data_location == Some(1)
+    }
+
+    /// Whether this message holds the bytes itself: they are neither in another file nor stripped.
+    pub fn is_inline(&self) -> bool {
+        !self.is_external() && !matches!(self.inline_length(), Err(TensorError::Absent { .. }))
     }
 
     /// Where the bytes are, for a tensor whose bytes are in another file.
@@ -128,17 +136,37 @@ impl TensorProto {
         if self.is_external() {
             return Ok(None);
         }
-        let need = self.size_bytes()?;
+        self.inline_length()?;
         let element_type = self.element_type()?;
-        let bytes = match &self.raw_data {
+        Ok(Some(match &self.raw_data {
             Some(raw) => raw.clone(),
             None => Buffer::from(self.typed_bytes(element_type)),
-        };
-        if element_type != DataType::String && bytes.len() as u64 != need.get() {
-            let have = Bytes(bytes.len() as u64);
-            return Err(TensorError::WrongLength { tensor: self.name().to_owned(), have, need });
+        }))
+    }
+
+    /// How many bytes [`Self::inline_bytes`] gives, found without making them.
+    pub(crate) fn inline_length(&self) -> Result<Bytes, TensorError> {
+        use DataType::*;
+        let need = self.size_bytes()?;
+        let have = match (&self.raw_data, self.element_type()?) {
+            (_, String) => return Ok(need),
+            (Some(raw), _) => raw.len(),
+            (None, Float | Complex64) => 4 * self.float_data.len(),
+            (None, Double | Complex128) => 8 * self.double_data.len(),
+            (None, Int64) => 8 * self.int64_data.len(),
+            (None, Uint64) => 8 * self.uint64_data.len(),
+            (None, Uint32) => 4 * self.uint64_data.len(),
+            (None, Int32) => 4 * self.int32_data.len(),
+            (None, Int16 | Uint16 | Float16 | Bfloat16) => 2 * self.int32_data.len(),
+            (None, _) => self.int32_data.len(),
+        } as u64;
+        let name = || self.name().to_owned();
+        match have {
+            have if have == need.get() => Ok(need),
+            // A stripped tensor: somebody took the bytes out and left the description.
+            0 => Err(TensorError::Absent { tensor: name(), location: "the model file".to_owned(), bytes: need }),
+            have => Err(TensorError::WrongLength { tensor: name(), have: Bytes(have), need }),
         }
-        Ok(Some(bytes))
     }
 
     /// The typed repeated fields as the bytes that `raw_data` would hold (onnx.proto says which

@@ -1,0 +1,69 @@
+//! What the continuous integration runs, and the tests with what they need.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::runner::{root, run, works};
+use crate::tidy::tidy;
+
+/// The Python packages that tests compare against; pinned, for their figures are.
+const PYTHON_PACKAGES: [&str; 3] = ["onnxruntime==1.31.1", "onnx==1.23.2", "numpy"];
+
+/// Everything, the tests last: their summary ends the output.
+pub(crate) fn ci() -> Result<()> {
+    run("cargo", &["fmt", "--all", "--check"], &[])?;
+    tidy()?;
+    run("cargo", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])?;
+    run("cargo", &["doc", "--workspace", "--no-deps", "--quiet"], &[("RUSTDOCFLAGS", Path::new("-Dwarnings"))])?;
+    test(&[])
+}
+
+/// The tests, with ONNX Runtime at hand in a virtual environment of the build folder.
+pub(crate) fn test(arguments: &[String]) -> Result<()> {
+    let venv = python_environment()?;
+    let library = library_in(&venv)?;
+    let environment = [("VIRTUAL_ENV", venv.as_path()), ("ORT_DYLIB_PATH", library.as_path())];
+    // nextest runs each test in a process of its own, which tests of out-of-memory need.
+    if !works("cargo", &["nextest", "--version"]) {
+        run("cargo", &["install", "cargo-nextest", "--locked"], &[])?;
+    }
+    let mut all = vec!["nextest", "run", "--workspace", "--no-fail-fast"];
+    all.extend(arguments.iter().map(String::as_str));
+    run("cargo", &all, &environment)
+}
+
+fn python_environment() -> Result<PathBuf> {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let venv = target.join("venv");
+    let python = venv.join("bin/python");
+    let python_text = python.to_string_lossy().into_owned();
+    let ready = target.join("venv.packages");
+    let wanted = PYTHON_PACKAGES.join(" ");
+    if std::fs::read_to_string(&ready).is_ok_and(|have| have == wanted)
+        && works(&python_text, &["-c", "import onnxruntime"])
+    {
+        return Ok(venv);
+    }
+    run("python3", &["-m", "venv", &venv.to_string_lossy()], &[])?;
+    let mut install = vec!["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    install.extend(PYTHON_PACKAGES);
+    run(&python_text, &install, &[])?;
+    std::fs::write(&ready, wanted).context("cannot note which packages are installed")?;
+    Ok(venv)
+}
+
+fn library_in(venv: &Path) -> Result<PathBuf> {
+    let find = || -> Option<PathBuf> {
+        for python in std::fs::read_dir(venv.join("lib")).ok()?.flatten() {
+            let folder = python.path().join("site-packages/onnxruntime/capi");
+            for file in std::fs::read_dir(folder).ok()?.flatten() {
+                if file.file_name().to_string_lossy().starts_with("libonnxruntime.so") {
+                    return Some(file.path());
+                }
+            }
+        }
+        None
+    };
+    find().context("the onnxruntime package holds no libonnxruntime.so")
+}

@@ -228,4 +228,3 @@ fn map(file: &File, length: u64) -> io::Result<Buffer> {
     let map = unsafe { memmap2::MmapOptions::new().len(length).map(file) }?;
     Ok(Buffer::from_owner(map))
 }
-

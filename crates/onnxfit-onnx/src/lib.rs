@@ -14,6 +14,7 @@ pub mod proto;
 mod save;
 mod scan;
 mod tensor;
+pub mod text;
 mod walk;
 
 pub use data_type::DataType;

@@ -27,7 +27,7 @@ pub(super) struct NaiveArena {
 }
 
 const fn quantised(bytes: u64) -> u64 {
-    (bytes + 255) / 256 * 256
+    bytes.div_ceil(256) * 256
 }
 
 impl NaiveArena {

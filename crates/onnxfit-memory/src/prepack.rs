@@ -1,0 +1,55 @@
+//! Copies of weights that CPU kernels make at load, in the layout they compute in.
+//!
+//! `session_state.cc:PrepackConstantInitializedTensors` (ORT 1.31) reserves each on the session's
+//! allocator, which is why it shows in the arena although the original weight does not. One rule a
+//! family; a weight shared by several nodes is packed for each.
+
+mod matmul;
+
+use onnxfit_base::Bytes;
+
+use crate::program::{Node, NodeIdx, NodeProvider, Program, ValueIdx};
+use crate::sizes::TensorSize;
+
+/// One packed copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Packed {
+    pub(crate) node: NodeIdx,
+    pub(crate) weight: ValueIdx,
+    pub(crate) bytes: Bytes,
+}
+
+/// What a rule is asked: a node, the position of a constant input, and that input's tensor.
+type Rule = fn(&Node, usize, &TensorSize) -> Vec<u64>;
+
+/// Domain (`*` for any), operator, rule.
+const RULES: &[(&str, &str, Rule)] = &[
+    ("", "MatMul", matmul::matmul),
+    ("com.microsoft", "FusedMatMul", matmul::matmul),
+    ("", "Gemm", matmul::gemm),
+    ("com.microsoft", "FusedGemm", matmul::gemm),
+];
+
+/// Every packed copy, in node order.
+pub(crate) fn packed(program: &Program) -> Vec<Packed> {
+    let mut sizes: Vec<Option<&TensorSize>> = vec![None; program.values.len()];
+    for weight in program.weights.iter().filter(|weight| !weight.overridable) {
+        sizes[weight.value.index()] = weight.size.as_ref();
+    }
+    let mut packed = Vec::new();
+    for index in program.node_indices() {
+        let node = program.node(index);
+        if node.provider != NodeProvider::Cpu {
+            continue;
+        }
+        let rule = RULES.iter().find(|(domain, operator, _)| *domain == node.domain && *operator == node.op_type);
+        let Some((.., rule)) = rule else { continue };
+        for (position, input) in node.inputs.iter().enumerate() {
+            let Some((weight, size)) = input.and_then(|input| Some((input, sizes[input.index()]?))) else { continue };
+            for bytes in rule(node, position, size) {
+                packed.push(Packed { node: index, weight, bytes: Bytes(bytes) });
+            }
+        }
+    }
+    packed
+}

@@ -1,0 +1,201 @@
+//! The session, replayed: load, then runs, every allocation through the arenas.
+//!
+//! `execution_frame.cc`, `sequential_executor.cc` and `session_state_utils.cc` (ORT 1.31).
+
+mod frame;
+mod machine;
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::arena::{ArenaConfig, ArenaError, ArenaStats};
+use crate::plan::Plan;
+use crate::prepack;
+use crate::program::{NodeIdx, Place, Program, ValueIdx};
+use crate::sizes::RunSizes;
+use crate::trace::{Event, OwnerKind, Trace};
+use crate::weights;
+
+use frame::Frame;
+use machine::{Held, Machine};
+
+/// A program with the plans of itself and of its subgraphs.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The program.
+    pub program: Program,
+    /// Its plan.
+    pub plan: Plan,
+    /// The subgraphs, by node and attribute.
+    pub bodies: BTreeMap<(NodeIdx, String), Compiled>,
+    /// A number of its own among all programs of the session.
+    pub(crate) number: usize,
+    pub(crate) value_names: Vec<Rc<str>>,
+    pub(crate) node_names: Vec<(Rc<str>, Rc<str>)>,
+    pub(crate) producers: Vec<Option<NodeIdx>>,
+}
+
+/// What the replay depends on besides programs and shapes.
+#[derive(Clone, Debug)]
+pub struct SimulateOptions {
+    /// The CPU provider's arena.
+    pub host_arena: ArenaConfig,
+    /// The CUDA device arena; `None` for a CPU session.
+    pub device_arena: Option<ArenaConfig>,
+    /// `enable_mem_pattern`.
+    pub mem_pattern: bool,
+    /// Whether kernels repack weights at load.
+    pub prepacking: bool,
+    /// `session.use_device_allocator_for_initializers`.
+    pub use_device_allocator_for_initializers: bool,
+    /// `memory.enable_memory_arena_shrinkage` after every run.
+    pub shrink_after_run: bool,
+    /// Intra-operator threads.
+    pub n_threads: u64,
+}
+
+/// Why a load or a run ended early.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The run, from zero; `None` while loading.
+    pub run: Option<usize>,
+    /// The node, where the runtime names one.
+    pub node: Option<FailedNode>,
+    /// Which arena refused.
+    pub place: Place,
+    /// What it said.
+    pub error: ArenaError,
+}
+
+/// The node in which an allocation failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedNode {
+    /// Its name.
+    pub name: String,
+    /// Its operator.
+    pub op_type: String,
+}
+
+impl Failure {
+    /// The text that the runtime reports, without the source location that it puts in the middle.
+    pub fn message(&self) -> String {
+        match &self.node {
+            Some(node) => format!(
+                "Non-zero status code returned while running {} node. Name:'{}' Status Message: {}",
+                node.op_type, node.name, self.error
+            ),
+            None => self.error.to_string(),
+        }
+    }
+}
+
+/// The counters of all arenas at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ArenaSnapshot {
+    /// The CPU arena.
+    pub host: ArenaStats,
+    /// The CUDA device arena.
+    pub device: Option<ArenaStats>,
+}
+
+/// One run.
+#[derive(Clone, Debug)]
+pub struct RunOutcome {
+    /// At its end, before the caller releases the outputs; the peak is that of this run alone.
+    pub at_end: ArenaSnapshot,
+    /// After the caller released them.
+    pub released: ArenaSnapshot,
+    /// The event at which the host arena held most, for the list of who was alive.
+    pub host_peak_event: usize,
+    /// The same for the device arena.
+    pub device_peak_event: usize,
+}
+
+/// A whole session.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// After the session was created.
+    pub load: ArenaSnapshot,
+    /// The event at which loading held most, host and device.
+    pub load_peak_events: (usize, usize),
+    /// One entry for every run that began.
+    pub runs: Vec<RunOutcome>,
+    /// The first failure; nothing happens after it.
+    pub failure: Option<Failure>,
+    /// Every event.
+    pub trace: Trace,
+}
+
+/// What one tensor placed in a pattern block needs to be found again.
+pub(crate) type PatternGroup = BTreeMap<Place, crate::pattern::Pattern<ValueIdx>>;
+
+/// Replays a session: one load, then one run for each element of `runs`.
+pub fn simulate(compiled: &Compiled, options: &SimulateOptions, runs: &[RunSizes]) -> Outcome {
+    let mut machine = Machine::new(options);
+    let loaded = load(compiled, options, &mut machine);
+    machine.trace.push(Event::Loaded);
+    let mut outcome = Outcome {
+        load: machine.snapshot(),
+        load_peak_events: machine.peak_events(),
+        runs: Vec::new(),
+        failure: loaded.err(),
+        trace: Trace::default(),
+    };
+    let mut patterns = BTreeMap::new();
+    for (run, sizes) in runs.iter().enumerate() {
+        if outcome.failure.is_some() {
+            break;
+        }
+        machine.begin_run();
+        let result = Frame::run_session(compiled, sizes, &mut machine, &mut patterns);
+        machine.trace.push(Event::RunEnds);
+        let at_end = machine.snapshot();
+        let (host_peak_event, device_peak_event) = machine.peak_events();
+        let outputs = result.unwrap_or_else(|mut failure| {
+            failure.run = Some(run);
+            outcome.failure = Some(failure);
+            Vec::new()
+        });
+        for output in outputs {
+            machine.free(output);
+        }
+        if options.shrink_after_run {
+            machine.shrink();
+        }
+        let released = machine.snapshot();
+        outcome.runs.push(RunOutcome { at_end, released, host_peak_event, device_peak_event });
+    }
+    outcome.trace = machine.into_trace();
+    outcome
+}
+
+/// Weights first, then what kernels make of them.
+fn load(compiled: &Compiled, options: &SimulateOptions, machine: &mut Machine) -> Result<(), Failure> {
+    for stored in weights::stored(compiled, options) {
+        let owner = compiled.owner(OwnerKind::Weight, stored.value, None);
+        let held = if stored.reserved {
+            machine.reserve(stored.place, stored.bytes, owner)
+        } else {
+            machine.alloc(stored.place, stored.bytes, None, owner)
+        };
+        held.map_err(|error| Failure { run: None, node: None, place: stored.place, error })?;
+    }
+    if options.prepacking {
+        for packed in prepack::packed(&compiled.program) {
+            let owner = compiled.owner(OwnerKind::Prepacked, packed.weight, Some(packed.node));
+            machine.reserve(Place::Host, packed.bytes, owner).map_err(|error| Failure {
+                run: None,
+                node: None,
+                place: Place::Host,
+                error,
+            })?;
+        }
+    }
+    for body in compiled.bodies.values() {
+        load(body, options, machine)?;
+    }
+    Ok(())
+}
+
+/// An output that the caller holds.
+pub(crate) type HeldOutput = Held;

@@ -1,0 +1,80 @@
+//! What kernels allocate besides their outputs, one file an operator family.
+//!
+//! A rule gives the script of one call: outputs and scratch in the order in which the kernel takes
+//! them. An operator without a rule allocates its outputs in order and nothing else.
+
+mod conv;
+
+use onnxfit_base::Bytes;
+
+use crate::program::{Node, NodeProvider};
+use crate::sizes::{RunSizes, TensorSize};
+
+/// One allocation step of a kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The output at this position is asked for.
+    Output(usize),
+    /// Scratch is taken; it is given back at the end of the kernel, last first.
+    Scratch {
+        /// What it is.
+        what: &'static str,
+        /// How much.
+        bytes: Bytes,
+    },
+    /// The scratch taken as this number (from zero) is given back early.
+    Give(usize),
+}
+
+/// What a rule may look at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call<'a> {
+    /// The node.
+    pub(crate) node: &'a Node,
+    /// The tensors of this run.
+    pub(crate) sizes: &'a RunSizes,
+    /// Intra-operator threads.
+    pub(crate) n_threads: u64,
+}
+
+impl<'a> Call<'a> {
+    /// The tensor at an input position.
+    pub(crate) fn input(&self, position: usize) -> Option<&'a TensorSize> {
+        self.sizes.tensor(self.node.input(position)?)
+    }
+
+    /// The tensor at an output position.
+    pub(crate) fn output(&self, position: usize) -> Option<&'a TensorSize> {
+        self.sizes.tensor(self.node.output(position)?)
+    }
+}
+
+/// A rule; `None` when the shapes it needs are unknown.
+type Rule = fn(&Call<'_>) -> Option<Vec<Step>>;
+
+/// One line of the registry: provider, domain (`*` for any), operator, rule.
+type Entry = (NodeProvider, &'static str, &'static str, Rule);
+
+/// Every rule.
+const RULES: &[Entry] =
+    &[(NodeProvider::Cpu, "", "Conv", conv::cpu), (NodeProvider::Cpu, "com.microsoft", "FusedConv", conv::cpu)];
+
+/// The script of one kernel call.
+pub(crate) fn script(call: &Call<'_>) -> Vec<Step> {
+    let node = call.node;
+    let rule = RULES.iter().find(|(provider, domain, operator, _)| {
+        *provider == node.provider && (*domain == "*" || *domain == node.domain) && *operator == node.op_type
+    });
+    rule.and_then(|(.., rule)| rule(call)).unwrap_or_else(|| outputs_in_order(node).collect())
+}
+
+/// One step for every output that is there.
+pub(crate) fn outputs_in_order(node: &Node) -> impl Iterator<Item = Step> + '_ {
+    (0..node.outputs.len()).filter(|&position| node.output(position).is_some()).map(Step::Output)
+}
+
+/// The usual script: outputs in order, then one scratch unless it is empty.
+pub(crate) fn outputs_then(node: &Node, what: &'static str, bytes: u64) -> Vec<Step> {
+    let scratch = (bytes > 0).then_some(Step::Scratch { what, bytes: Bytes(bytes) });
+    outputs_in_order(node).chain(scratch).collect()
+}

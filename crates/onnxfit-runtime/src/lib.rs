@@ -1,15 +1,20 @@
 //! ONNX Runtime behind a small interface: find, install, run, measure, verify.
 //!
 //! The only crate that sees `ort`. The library is loaded at run time and never linked:
-//! [`locate::find`] looks for it, [`Library::load`] loads it once per process. A [`Session`] is made from a [`SessionSpec`]; running out of memory is an error
+//! [`locate::find`] looks for it, [`install::install`] fetches it, [`Library::load`] loads it once
+//! per process. A [`Session`] is made from a [`SessionSpec`]; running out of memory is an error
 //! kind of its own, [`OutOfMemory`].
 
 mod arena;
 mod element_type;
 mod error;
+pub mod inputs;
+pub mod install;
 mod json_bytes;
 mod library;
 pub mod locate;
+pub mod npy;
+pub mod npz;
 mod oom;
 mod session;
 mod spec;
@@ -19,6 +24,7 @@ mod test_library;
 mod tiny_model;
 mod trace;
 mod value;
+pub mod verify;
 
 pub use arena::{ArenaStats, Device};
 pub use element_type::ElementType;

@@ -202,8 +202,9 @@ impl Found {
         // The newest release first; folders are named `onnxruntime-1.31.1` or `onnxruntime-gpu-1.31.1`.
         let mut folders = subfolders(&cache.join("runtime"));
         folders.sort_by_key(|folder| std::cmp::Reverse(version_in_name(folder).map(|version| numbers(&version))));
-        for folder in folders {
-            self.folder(Origin::Cache, &folder);
+        // The manifest is written last: a folder without one is an install that is under way.
+        for folder in folders.iter().filter(|folder| folder.join("manifest.json").is_file()) {
+            self.folder(Origin::Cache, folder);
         }
         if self.candidates.len() == before {
             self.refuse(Origin::Cache, cache, "holds no installed runtime");

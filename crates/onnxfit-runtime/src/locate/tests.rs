@@ -29,6 +29,9 @@ fn tells_every_place_and_takes_the_first_good_one() {
     put(root.path(), "cache/runtime/onnxruntime-1.30.0/libonnxruntime.so.1.30.0", &library_bytes());
     put(root.path(), "cache/runtime/onnxruntime-gpu-1.31.1/libonnxruntime.so.1.31.1", &library_bytes());
     put(root.path(), "cache/runtime/onnxruntime-gpu-1.31.1/libonnxruntime_providers_cuda.so", &library_bytes());
+    put(root.path(), "cache/runtime/onnxruntime-1.30.0/manifest.json", b"{}");
+    put(root.path(), "cache/runtime/onnxruntime-gpu-1.31.1/manifest.json", b"{}");
+    put(root.path(), "cache/runtime/.installing-1.32.0/libonnxruntime.so.1.32.0", &library_bytes());
     put(root.path(), "system/libonnxruntime.so", b"not a library at all, but long enough");
     let places = Places {
         explicit: Some(root.path().join("absent.so")),

@@ -1,1 +1,39 @@
-//! Views: terminal text, JSON, HTML
+//! Views: what onnxfit found, as terminal text and as versioned JSON.
+//!
+//! A view is plain data with a schema name; it knows nothing of models or of the twin, and is
+//! written to whatever `impl Write` it is given. Sizes in JSON are integers named `*_bytes`.
+
+pub mod check;
+pub mod fix;
+mod size;
+pub mod table;
+
+pub use size::Size;
+
+use onnxfit_base::Diagnostic;
+use serde::Serialize;
+
+/// A finding in JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DiagnosticView {
+    /// A stable kebab-case name.
+    pub id: String,
+    /// `note`, `warning` or `error`.
+    pub severity: &'static str,
+    /// What, where and how much.
+    pub message: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl From<&Diagnostic> for DiagnosticView {
+    fn from(diagnostic: &Diagnostic) -> Self {
+        Self {
+            id: diagnostic.id.to_owned(),
+            severity: diagnostic.severity.as_str(),
+            message: diagnostic.message.clone(),
+            hint: diagnostic.hint.clone(),
+        }
+    }
+}

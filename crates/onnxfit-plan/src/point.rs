@@ -1,0 +1,132 @@
+//! One way to run a model, and what the twin says of it.
+
+use onnxfit_base::Bytes;
+
+/// The numbers a model computes with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Precision {
+    /// As the file has it.
+    #[default]
+    Original,
+    /// `float16` inside, inputs and outputs as they were.
+    Half,
+}
+
+/// The settings of a session that move memory and leave every answer the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Levers {
+    /// `enable_mem_pattern`.
+    pub mem_pattern: bool,
+    /// `arena_extend_strategy` = `kSameAsRequested`.
+    pub same_as_requested: bool,
+    /// `session.use_device_allocator_for_initializers`.
+    pub device_allocator_for_initializers: bool,
+}
+
+impl Default for Levers {
+    /// ONNX Runtime's own defaults.
+    fn default() -> Self {
+        Self { mem_pattern: true, same_as_requested: false, device_allocator_for_initializers: false }
+    }
+}
+
+impl Levers {
+    /// Every combination, those with the fewest changes first.
+    pub fn all(with_device_allocator: bool) -> Vec<Self> {
+        let mut all = Vec::new();
+        for device_allocator_for_initializers in [false, true] {
+            for same_as_requested in [false, true] {
+                for mem_pattern in [true, false] {
+                    if with_device_allocator || !device_allocator_for_initializers {
+                        all.push(Self { mem_pattern, same_as_requested, device_allocator_for_initializers });
+                    }
+                }
+            }
+        }
+        all.sort_by_key(Self::n_changes);
+        all
+    }
+
+    /// How many settings differ from the defaults.
+    pub fn n_changes(&self) -> usize {
+        usize::from(!self.mem_pattern)
+            + usize::from(self.same_as_requested)
+            + usize::from(self.device_allocator_for_initializers)
+    }
+
+    /// The changes in ONNX Runtime's words.
+    pub fn changes(&self) -> Vec<String> {
+        let mut changes = Vec::new();
+        if !self.mem_pattern {
+            changes.push("enable_mem_pattern = False".to_owned());
+        }
+        if self.same_as_requested {
+            changes.push("arena_extend_strategy = kSameAsRequested".to_owned());
+        }
+        if self.device_allocator_for_initializers {
+            changes.push("session.use_device_allocator_for_initializers = 1".to_owned());
+        }
+        changes
+    }
+}
+
+/// One way to run a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Point {
+    /// The numbers it computes with.
+    pub precision: Precision,
+    /// The session's settings.
+    pub levers: Levers,
+    /// Rows of one run; `None` takes the whole batch at once.
+    pub micro_batch: Option<u64>,
+}
+
+impl Point {
+    /// What differs from running the model as it is, in words.
+    pub fn changes(&self, batch: Option<u64>) -> Vec<String> {
+        let mut changes = Vec::new();
+        if self.precision == Precision::Half {
+            changes.push("float16 inside, inputs and outputs as they were".to_owned());
+        }
+        if let (Some(rows), Some(batch)) = (self.micro_batch, batch) {
+            changes.push(format!("{} runs of at most {rows} rows instead of one of {batch}", batch.div_ceil(rows)));
+        }
+        changes.extend(self.levers.changes());
+        changes
+    }
+}
+
+/// A predicted number of bytes with its uncertainty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Band {
+    /// Not less.
+    pub low: Bytes,
+    /// Most likely.
+    pub expected: Bytes,
+    /// Not more.
+    pub high: Bytes,
+}
+
+/// Whether a prediction fits the budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fit {
+    /// Even the high end.
+    Fits,
+    /// The budget lies inside the band.
+    Tight,
+    /// Not even the low end.
+    DoesNotFit,
+}
+
+/// What the twin says of one point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// The point.
+    pub point: Point,
+    /// The most that it takes.
+    pub peak: Band,
+    /// What it holds after the runs.
+    pub held: Bytes,
+    /// Whether that fits.
+    pub fit: Fit,
+}

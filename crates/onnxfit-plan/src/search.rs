@@ -1,0 +1,199 @@
+//! The search: settings, then a smaller batch, then fewer bits.
+
+use crate::point::{Fit, Judged, Levers, Point, Precision};
+
+/// Says what a point takes; the memory twin, in the product.
+pub trait Oracle {
+    /// Why it cannot say.
+    type Error;
+
+    /// Judges one point.
+    fn judge(&mut self, point: Point) -> Result<Judged, Self::Error>;
+}
+
+/// What the user would rather keep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Prefer {
+    /// Every answer as it was: approximate changes only when no exact one is enough.
+    #[default]
+    Exact,
+    /// Speed: half precision before splitting the batch, where the GPU has units for it.
+    Speed,
+    /// Money: whatever keeps the request on this target, exact or not.
+    Cost,
+}
+
+/// What is asked and what is allowed.
+#[derive(Clone, Copy, Debug)]
+pub struct Goal {
+    /// Rows of the request, when a batch dimension is known and the model may be split along it.
+    pub batch: Option<u64>,
+    /// Whether half precision may be proposed at all.
+    pub may_halve: bool,
+    /// Whether the target computes half precision faster than single (compute capability 7.0).
+    pub half_is_fast: bool,
+    /// Whether weights can bypass the arena (the CUDA provider).
+    pub device_allocator: bool,
+    /// What to keep.
+    pub prefer: Prefer,
+}
+
+/// Why the search ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// It fits as it is.
+    FitsAlready,
+    /// Session settings alone are enough.
+    SettingsSuffice,
+    /// Splitting the batch is enough.
+    SplittingSuffices,
+    /// Half precision is needed, or was preferred.
+    HalfSuffices,
+    /// Only a plan inside the prediction's band was found.
+    OnlyTight,
+    /// Not even a single row fits with all that is allowed.
+    NothingAllowedSuffices,
+    /// The model may not be split along its batch, and nothing else is enough.
+    CannotSplit,
+}
+
+impl StopReason {
+    /// The reason as a sentence part.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::FitsAlready => "it fits as it is",
+            Self::SettingsSuffice => "session settings alone are enough",
+            Self::SplittingSuffices => "the batch in pieces is enough, and every answer stays as it was",
+            Self::HalfSuffices => "half precision is enough",
+            Self::OnlyTight => "nothing fits for certain; the best plan lies inside the prediction's band",
+            Self::NothingAllowedSuffices => "not even a single row fits with every change that is allowed",
+            Self::CannotSplit => "session settings are not enough, and the batch cannot be split",
+        }
+    }
+}
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The model as it is.
+    pub before: Judged,
+    /// The plan; `None` when nothing allowed is enough.
+    pub chosen: Option<Judged>,
+    /// The best of each other kind, best first.
+    pub alternatives: Vec<Judged>,
+    /// Why the search ended.
+    pub stop: StopReason,
+}
+
+/// Finds a plan. The oracle is asked at most a few hundred times.
+pub fn search<O: Oracle>(goal: &Goal, oracle: &mut O) -> Result<Plan, O::Error> {
+    let before = oracle.judge(Point::default())?;
+    let mut found: Vec<Judged> = Vec::new();
+    let precisions: &[Precision] =
+        if goal.may_halve { &[Precision::Original, Precision::Half] } else { &[Precision::Original] };
+    let mut could_split = false;
+    for precision in precisions {
+        let whole = best_settings(oracle, *precision, None, goal)?;
+        let fits_whole = whole.fit == Fit::Fits;
+        found.push(whole);
+        // Splitting what fits whole only costs time.
+        if let (false, Some(batch)) = (fits_whole, goal.batch.filter(|batch| *batch > 1)) {
+            could_split = true;
+            found.extend(largest_pieces(oracle, *precision, batch, goal)?);
+        }
+    }
+    if before.fit == Fit::Fits {
+        found.retain(|judged| judged.point != before.point);
+        rank(&mut found, goal);
+        return Ok(Plan { before, chosen: Some(before), alternatives: found, stop: StopReason::FitsAlready });
+    }
+    rank(&mut found, goal);
+    let chosen = found.iter().position(|judged| judged.fit != Fit::DoesNotFit).map(|index| found.remove(index));
+    let stop = match &chosen {
+        Some(judged) if judged.fit == Fit::Tight => StopReason::OnlyTight,
+        Some(judged) if judged.point.precision == Precision::Half => StopReason::HalfSuffices,
+        Some(judged) if judged.point.micro_batch.is_some() => StopReason::SplittingSuffices,
+        Some(_) => StopReason::SettingsSuffice,
+        None if !could_split => StopReason::CannotSplit,
+        None => StopReason::NothingAllowedSuffices,
+    };
+    Ok(Plan { before, chosen, alternatives: found, stop })
+}
+
+/// The settings with the best fit; among equals the lowest peak, then the fewest changes.
+fn best_settings<O: Oracle>(
+    oracle: &mut O,
+    precision: Precision,
+    micro_batch: Option<u64>,
+    goal: &Goal,
+) -> Result<Judged, O::Error> {
+    let mut best: Option<Judged> = None;
+    for levers in Levers::all(goal.device_allocator) {
+        let judged = oracle.judge(Point { precision, levers, micro_batch })?;
+        // The defaults are kept when they do: a setting is changed only for a reason.
+        if judged.fit == Fit::Fits && levers.n_changes() == 0 {
+            return Ok(judged);
+        }
+        let better = best.is_none_or(|best| {
+            (judged.fit, judged.peak.expected, levers.n_changes())
+                < (best.fit, best.peak.expected, best.point.levers.n_changes())
+        });
+        if better {
+            best = Some(judged);
+        }
+    }
+    Ok(best.expect("there is at least the default setting"))
+}
+
+/// The fewest, then the most even pieces of the batch that fit.
+fn largest_pieces<O: Oracle>(
+    oracle: &mut O,
+    precision: Precision,
+    batch: u64,
+    goal: &Goal,
+) -> Result<Option<Judged>, O::Error> {
+    let smallest = best_settings(oracle, precision, Some(1), goal)?;
+    if smallest.fit != Fit::Fits {
+        return Ok(Some(smallest));
+    }
+    // More rows never take less, but for the arena's steps; the result is judged itself, so a
+    // step only costs a piece, never a wrong answer.
+    let (mut fits, mut fails) = (1, batch);
+    let mut best = smallest;
+    while fails - fits > 1 {
+        let middle = fits + (fails - fits) / 2;
+        let judged = best_settings(oracle, precision, Some(middle), goal)?;
+        if judged.fit == Fit::Fits {
+            (fits, best) = (middle, judged);
+        } else {
+            fails = middle;
+        }
+    }
+    // As many runs, but of even size: the last one is not a scrap.
+    let even = batch.div_ceil(batch.div_ceil(fits));
+    if even < fits {
+        let judged = best_settings(oracle, precision, Some(even), goal)?;
+        if judged.fit == Fit::Fits {
+            best = judged;
+        }
+    }
+    Ok(Some(best))
+}
+
+/// Best first, by what the user would rather keep.
+fn rank(found: &mut [Judged], goal: &Goal) {
+    let n_runs = |judged: &Judged| match (judged.point.micro_batch, goal.batch) {
+        (Some(rows), Some(batch)) => batch.div_ceil(rows),
+        _ => 1,
+    };
+    let halved = |judged: &Judged| usize::from(judged.point.precision == Precision::Half);
+    found.sort_by_key(|judged| {
+        let cost = match goal.prefer {
+            Prefer::Exact => (halved(judged), n_runs(judged)),
+            Prefer::Speed if goal.half_is_fast => (usize::from(halved(judged) == 0), n_runs(judged)),
+            Prefer::Speed => (0, n_runs(judged)),
+            Prefer::Cost => (0, n_runs(judged) * 2 + halved(judged) as u64),
+        };
+        (judged.fit, cost.0, cost.1, halved(judged), judged.point.levers.n_changes(), judged.peak.expected)
+    });
+}

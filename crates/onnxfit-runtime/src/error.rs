@@ -9,7 +9,7 @@ use crate::oom::{OutOfMemory, innermost_node};
 
 /// Why a model did not load or did not run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "kind", content = "detail", rename_all = "snake_case")]
 pub enum RunError {
     /// Memory ran out.
     #[error(transparent)]
@@ -142,4 +142,29 @@ fn death_sentence(signal: Option<i32>, exit_code: Option<i32>, doing: &str, stde
     let tail = stderr_tail.trim();
     let tail = if tail.is_empty() { String::new() } else { format!("; it wrote: {tail}") };
     format!("the worker process {how} while it was to {doing}{tail}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_crosses_the_workers_pipe() {
+        let text = || "text".to_owned();
+        let memory = "Available memory of 1 is smaller than requested bytes of 256";
+        for error in [
+            RunError::from_message(Stage::Load, memory),
+            RunError::from_message(Stage::Run, "while running Add node. Name:'a' Status Message: wrong"),
+            RunError::ProviderUnavailable { provider: text(), message: text() },
+            RunError::Library { path: text(), message: text() },
+            RunError::Input { name: text(), reason: text() },
+            RunError::Option(text()),
+            RunError::WorkerDied { signal: Some(9), exit_code: None, doing: text(), stderr_tail: text() },
+            RunError::WorkerTimeout { doing: text(), seconds: 1 },
+            RunError::Worker(text()),
+        ] {
+            let json = serde_json::to_string(&error).expect("an error is plain data");
+            assert_eq!(serde_json::from_str::<RunError>(&json).ok(), Some(error), "{json}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! The only crate that sees `ort`. The library is loaded at run time and never linked:
 //! [`locate::find`] looks for it, [`install::install`] fetches it, [`Library::load`] loads it once
 //! per process. A [`Session`] is made from a [`SessionSpec`]; running out of memory is an error
-//! kind of its own, [`OutOfMemory`].
+//! kind of its own, [`OutOfMemory`]. Runs that may end the process belong in a [`worker`].
 
 mod arena;
 mod element_type;
@@ -25,6 +25,7 @@ mod tiny_model;
 mod trace;
 mod value;
 pub mod verify;
+pub mod worker;
 
 pub use arena::{ArenaStats, Device};
 pub use element_type::ElementType;

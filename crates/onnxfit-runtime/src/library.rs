@@ -4,12 +4,16 @@
 //! that is loaded is the one for the process's life. Loading never panics: every way to fail is a
 //! [`RunError::Library`].
 
+#![allow(unsafe_code)] // The library's version is behind a C function that `ort` does not offer.
+
 use std::collections::VecDeque;
+use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use ort::environment::Environment;
 use ort::logging::LogLevel;
+use ort::sys::OrtApiBase;
 
 use crate::RunError;
 
@@ -65,7 +69,7 @@ impl Library {
         environment.set_log_level(LogLevel::Warning);
         let loaded = Self {
             path: path.to_owned(),
-            version: version_from_info(ort::info()),
+            version: version_of(path).unwrap_or_default(),
             environment,
             log,
             registration: Mutex::new(()),
@@ -83,7 +87,7 @@ impl Library {
         &self.path
     }
 
-    /// Its version as its build information tells it, such as `1.31.1`; empty if it does not.
+    /// Its version, such as `1.31.1`.
     pub fn version(&self) -> &str {
         &self.version
     }
@@ -132,10 +136,17 @@ fn same_file(left: &Path, right: &Path) -> bool {
     left == right || matches!((left.canonicalize(), right.canonicalize()), (Ok(left), Ok(right)) if left == right)
 }
 
-/// `git-branch=rel-1.31.1` in the build information tells the version.
-fn version_from_info(info: &str) -> String {
-    let Some((_, rest)) = info.split_once("git-branch=") else { return String::new() };
-    let branch = rest.split(',').next().unwrap_or_default().trim();
-    let digits = branch.trim_start_matches(|c: char| !c.is_ascii_digit());
-    digits.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect()
+/// Asks the library itself: `OrtApiBase::GetVersionString`, which `ort` reads but does not tell.
+fn version_of(path: &Path) -> Option<String> {
+    // SAFETY: `ort` has this library loaded, so no initialiser runs again.
+    let library = unsafe { libloading::Library::new(path) }.ok()?;
+    // SAFETY: `OrtGetApiBase` has had this signature since the first release, and `ort` has
+    // called it already.
+    let version = unsafe {
+        let base: libloading::Symbol<'_, unsafe extern "system" fn() -> *const OrtApiBase> =
+            library.get(b"OrtGetApiBase").ok()?;
+        let base = base().as_ref()?;
+        CStr::from_ptr((base.GetVersionString)())
+    };
+    version.to_str().ok().map(str::to_owned)
 }

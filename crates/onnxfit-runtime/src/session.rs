@@ -3,6 +3,8 @@
 //! A session runs, counts its arena, and tells running out of memory from every other failure.
 //! After a run that failed the session is still good for a smaller input.
 
+#![allow(clippy::result_large_err)] // ort's builder travels inside its errors; nothing here is hot.
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -216,7 +216,7 @@ impl Tracer {
                 // SAFETY: the block is one of ours (it was in `live`), of this size and alignment,
                 // and is released once because it was just taken out.
                 unsafe { std::alloc::dealloc(block.cast(), Self::layout(bytes).expect("it had a layout when made")) };
-                state.trace.in_use = state.trace.in_use - Bytes(bytes as u64);
+                state.trace.in_use -= Bytes(bytes as u64);
             }
             Some(inner) => {
                 // SAFETY: the arena handed this block out and gets it back once.

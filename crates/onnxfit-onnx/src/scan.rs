@@ -180,22 +180,47 @@ struct Frame {
     end: usize,
     name: &'static str,
     index: usize,
-    // How many fields of the last repeated message were seen, for the index in places.
-    last_field: u64,
-    last_index: usize,
+    // How often each field was seen, for the index in places.
+    seen: [u32; FIELD_NUMBER_MAX as usize + 1],
 }
+
+/// The highest field number of `onnx.proto`.
+const FIELD_NUMBER_MAX: u64 = 26;
+
+impl Frame {
+    fn new(kind: Kind, end: usize, name: &'static str, index: usize) -> Self {
+        Self { kind, end, name, index, seen: [0; FIELD_NUMBER_MAX as usize + 1] }
+    }
+}
+
+/// Fields of messages that are there once at most, and need no index in places.
+const SINGULAR: [&str; 20] = [
+    "graph",
+    "g",
+    "t",
+    "tp",
+    "type",
+    "tensor_type",
+    "sequence_type",
+    "map_type",
+    "opaque_type",
+    "sparse_tensor_type",
+    "optional_type",
+    "elem_type",
+    "value_type",
+    "shape",
+    "segment",
+    "sparse_tensor",
+    "values",
+    "indices",
+    "initialization",
+    "algorithm",
+];
 
 /// Walks a `ModelProto`.
 pub(crate) fn scan(data: &[u8], limits: &Limits) -> Result<Scan, ScanFailure> {
     let mut walker = Walker { data, at: 0, stack: Vec::new(), cost_bytes: 0, n_graphs: 0, limits };
-    walker.stack.push(Frame {
-        kind: Kind::Model,
-        end: data.len(),
-        name: "model",
-        index: 0,
-        last_field: 0,
-        last_index: 0,
-    });
+    walker.stack.push(Frame::new(Kind::Model, data.len(), "model", 0));
     let mut scan = Scan::default();
     while let Some(frame) = walker.stack.last() {
         if walker.at == frame.end {
@@ -224,9 +249,12 @@ impl Walker<'_> {
         let key = self.varint()?;
         let (number, wire) = (key >> 3, key & 7);
         let frame = self.stack.last_mut().expect("the walk has a message open");
-        frame.last_index = if frame.last_field == number { frame.last_index + 1 } else { 0 };
-        frame.last_field = number;
-        let (kind, end, index) = (frame.kind, frame.end, frame.last_index);
+        let mut index = 0;
+        if let Some(seen) = frame.seen.get_mut(number.min(FIELD_NUMBER_MAX + 1) as usize) {
+            index = *seen as usize;
+            *seen = seen.saturating_add(1);
+        }
+        let (kind, end) = (frame.kind, frame.end);
         if number == 0 {
             return Err(self.malformed("a field with number 0"));
         }
@@ -276,7 +304,7 @@ impl Walker<'_> {
             return Err(self.failure(ScanFailureKind::TooDeep(self.limits.nesting_max)));
         }
         self.spend(message_bytes(kind))?;
-        self.stack.push(Frame { kind, end, name, index, last_field: 0, last_index: 0 });
+        self.stack.push(Frame::new(kind, end, name, index));
         Ok(())
     }
 
@@ -327,9 +355,9 @@ impl Walker<'_> {
     fn place(&self) -> String {
         let parts: Vec<String> = self.stack[1..]
             .iter()
-            .map(|frame| match frame.kind {
-                Kind::Graph if frame.name != "graphs" => frame.name.to_owned(),
-                _ => format!("{}[{}]", frame.name, frame.index),
+            .map(|frame| match SINGULAR.contains(&frame.name) {
+                true => frame.name.to_owned(),
+                false => format!("{}[{}]", frame.name, frame.index),
             })
             .collect();
         match parts.len() {

@@ -229,7 +229,7 @@ impl Printer {
     }
 
     fn value_info(&mut self, info: &ValueInfoProto) {
-        if let Some(r#type) = &info.r#type {
+        if let Some(r#type) = info.r#type.as_ref().filter(|r#type| r#type.value.is_some()) {
             self.r#type(r#type);
             self.push(" ");
         }

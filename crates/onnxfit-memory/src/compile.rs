@@ -4,34 +4,46 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::order::{ExecutionOrder, execution_order};
+use crate::placement;
 use crate::plan::{PlanOptions, plan};
 use crate::program::{NodeIdx, Place, Program, ValueIdx};
+use crate::schedule;
 use crate::simulate::Compiled;
 use crate::trace::{Owner, OwnerKind};
 
-/// Plans a program and its subgraphs for the CPU provider.
-pub fn compile(program: Program, order: ExecutionOrder, options: PlanOptions) -> Compiled {
-    compile_numbered(program, order, options, &mut 0)
+/// What a plan depends on besides the program.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CompileOptions {
+    /// `execution_order`.
+    pub order: ExecutionOrder,
+    /// Reuse switches.
+    pub plan: PlanOptions,
+    /// Whether the CUDA provider comes before the CPU provider.
+    pub cuda: bool,
 }
 
-fn compile_numbered(
-    mut program: Program,
-    order: ExecutionOrder,
-    options: PlanOptions,
-    next_number: &mut usize,
-) -> Compiled {
+/// Places and plans a program and its subgraphs.
+pub fn compile(program: Program, options: CompileOptions) -> Compiled {
+    compile_numbered(program, options, &mut 0)
+}
+
+fn compile_numbered(mut program: Program, options: CompileOptions, next_number: &mut usize) -> Compiled {
     let number = *next_number;
     *next_number += 1;
     let mut bodies = BTreeMap::new();
     for (index, node) in program.nodes.iter_mut().enumerate() {
         for (attribute, body) in std::mem::take(&mut node.subgraphs) {
-            bodies.insert((NodeIdx::new(index), attribute), compile_numbered(body, order, options, next_number));
+            bodies.insert((NodeIdx::new(index), attribute), compile_numbered(body, options, next_number));
         }
     }
-    let sequence = execution_order(&program, order);
-    let place = vec![Place::Host; program.values.len()];
-    let streams = [sequence.clone()];
-    let plan = plan(&program, sequence, &streams, place, options);
+    if options.cuda {
+        placement::assign_cuda(&mut program);
+    }
+    let place = if options.cuda { placement::places(&program) } else { vec![Place::Host; program.values.len()] };
+    let planned = execution_order(&program, options.order);
+    let streams = schedule::streams(&program, &planned);
+    let sequence = schedule::launch_order(&program, &streams);
+    let plan = plan(&program, sequence, &streams, place, options.plan);
     Compiled {
         value_names: program.values.iter().map(|value| Rc::from(value.name.as_str())).collect(),
         node_names: program

@@ -59,7 +59,7 @@ pub(crate) fn traits_of(node: &Node) -> KernelTraits {
     row.map(|row| row.traits).unwrap_or_default()
 }
 
-pub(crate) use cuda::has_cuda_kernel;
+pub(crate) use cuda::{has_cuda_kernel, typed_input};
 
 #[cfg(test)]
 mod tests;

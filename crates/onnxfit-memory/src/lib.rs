@@ -8,12 +8,22 @@ mod declared;
 mod kernels;
 pub mod lower;
 pub mod order;
+pub mod overhead;
 pub mod pattern;
+pub mod peak;
+mod placement;
 pub mod plan;
+mod predict;
 mod prepack;
 pub mod program;
+mod schedule;
 pub mod simulate;
 pub mod sizes;
 pub mod trace;
+pub mod validate;
 mod weights;
 mod workspace;
+
+pub use predict::{
+    Breakdown, PeakReport, Prediction, Provider, RunPrediction, SessionOptions, predict, predict_compiled,
+};

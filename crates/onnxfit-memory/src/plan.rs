@@ -83,7 +83,7 @@ pub fn plan(
     for stream in streams {
         planner.plan_stream(stream);
     }
-    planner.plan_releases(streams);
+    planner.plan_releases();
     planner.plan
 }
 
@@ -236,8 +236,7 @@ impl<'a> Planner<'a> {
 
     /// `GenerateDeallocationPlan`: an owned buffer dies after the last node that reads any value
     /// in it; one that nobody reads lives to the end of the run.
-    fn plan_releases(&mut self, streams: &[Vec<NodeIdx>]) {
-        let _ = streams;
+    fn plan_releases(&mut self) {
         let mut last_reader: Vec<Option<NodeIdx>> = vec![None; self.program.values.len()];
         for &node in &self.plan.order {
             for value in self.program.node(node).reads() {

@@ -17,7 +17,7 @@ use crate::trace::{Event, OwnerKind, Trace};
 use crate::weights;
 
 use frame::Frame;
-use machine::{Held, Machine};
+use machine::Machine;
 
 /// A program with the plans of itself and of its subgraphs.
 #[derive(Clone, Debug)]
@@ -196,6 +196,3 @@ fn load(compiled: &Compiled, options: &SimulateOptions, machine: &mut Machine) -
     }
     Ok(())
 }
-
-/// An output that the caller holds.
-pub(crate) type HeldOutput = Held;

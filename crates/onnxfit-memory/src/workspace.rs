@@ -4,6 +4,7 @@
 //! them. An operator without a rule allocates its outputs in order and nothing else.
 
 mod conv;
+mod plain;
 
 use onnxfit_base::Bytes;
 
@@ -77,4 +78,12 @@ pub(crate) fn outputs_in_order(node: &Node) -> impl Iterator<Item = Step> + '_ {
 pub(crate) fn outputs_then(node: &Node, what: &'static str, bytes: u64) -> Vec<Step> {
     let scratch = (bytes > 0).then_some(Step::Scratch { what, bytes: Bytes(bytes) });
     outputs_in_order(node).chain(scratch).collect()
+}
+
+/// Whether a node's scratch is known: a rule, or an operator that is known to need none.
+pub(crate) fn is_modelled(node: &Node) -> bool {
+    let has_rule = RULES.iter().any(|(provider, domain, operator, _)| {
+        *provider == node.provider && (*domain == "*" || *domain == node.domain) && *operator == node.op_type
+    });
+    has_rule || plain::needs_no_scratch(node)
 }

@@ -6,10 +6,8 @@ use std::path::PathBuf;
 
 use onnxfit_base::Bytes;
 use onnxfit_memory::arena::{ArenaConfig, ArenaExtendStrategy, ArenaStats};
-use onnxfit_memory::compile::compile;
+use onnxfit_memory::compile::{CompileOptions, compile};
 use onnxfit_memory::lower::lower;
-use onnxfit_memory::order::ExecutionOrder;
-use onnxfit_memory::plan::PlanOptions;
 use onnxfit_memory::simulate::{Compiled, Outcome, SimulateOptions, simulate};
 use onnxfit_memory::sizes::{RunSizes, TensorSize};
 use onnxfit_onnx::{DataType, ModelFile};
@@ -41,7 +39,7 @@ impl Toys {
             compiled.entry(model.to_owned()).or_insert_with(|| {
                 let file = ModelFile::open(data(&format!("{model}.onnx"))).unwrap();
                 let model = onnxfit_graph::Model::from_proto(&file.proto).unwrap();
-                compile(lower(&model), ExecutionOrder::Default, PlanOptions::default())
+                compile(lower(&model), CompileOptions::default())
             });
         }
         Self { compiled, shapes }

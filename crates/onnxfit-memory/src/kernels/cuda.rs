@@ -77,7 +77,7 @@ pub(super) const TABLE: &[Row] = &[
     row("", &["Slice"], &[], &[], &[1, 2, 3, 4]),
     row("", &["Pad", "Resize"], &[], &[], &[1, 2, 3]),
     row("", &["Range"], &[], &[], &[0, 1, 2]),
-    row("", &["ConstantOfShape", "If", "Scan"], &[], &[], &[0]),
+    row("", &["ConstantOfShape", "If", "Scan", "MemcpyFromHost"], &[], &[], &[0]),
     row("", &["Loop"], &[], &[], &[0, 1]),
     row("", &["OneHot", "Dropout"], &[], &[], &[1, 2]),
     row("", &["NonMaxSuppression"], &[], &[], &[2, 3, 4]),
@@ -131,7 +131,8 @@ static KERNELS: LazyLock<BTreeMap<(&'static str, &'static str), Vec<KernelRange>
 ///
 /// `element` is the type of the argument that the kernel is instantiated for; unknown passes.
 pub(crate) fn has_cuda_kernel(domain: &str, operator: &str, opset: i64, element: Option<DataType>) -> bool {
-    let Some((_, ranges)) = KERNELS.iter().find(|((d, o), _)| *d == domain && *o == operator) else { return false };
+    let kernels: &BTreeMap<(&str, &str), Vec<KernelRange>> = &KERNELS;
+    let Some(ranges) = kernels.get(&(domain, operator)) else { return false };
     let Some(since) = ranges.iter().map(|range| range.since).filter(|&since| since <= opset).max() else {
         return false;
     };
@@ -141,9 +142,9 @@ pub(crate) fn has_cuda_kernel(domain: &str, operator: &str, opset: i64, element:
 }
 
 /// The position of the input whose type names the CUDA kernel.
-pub(crate) const fn typed_input(operator: &[u8]) -> usize {
+pub(crate) fn typed_input(operator: &str) -> usize {
     match operator {
-        b"Where" | b"Slice" | b"GatherND" => 1,
+        "Where" | "Slice" | "GatherND" => 1,
         _ => 0,
     }
 }

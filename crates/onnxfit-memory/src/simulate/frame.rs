@@ -63,11 +63,10 @@ impl<'a> Frame<'a> {
         };
         frame.take_blocks(machine);
         let ran = frame.run_nodes(machine);
-        if ran.is_ok() {
-            if let Some(tracers) = frame.tracers.take() {
-                let group = tracers.into_iter().map(|(place, planner)| (place, planner.finish())).collect();
-                patterns.insert(key, Rc::new(group));
-            }
+        // A failed run stores nothing.
+        if let Some(tracers) = frame.tracers.take().filter(|_| ran.is_ok()) {
+            let group = tracers.into_iter().map(|(place, planner)| (place, planner.finish())).collect();
+            patterns.insert(key, Rc::new(group));
         }
         let outputs = frame.close(machine, ran.is_ok());
         let copies = ran.and_then(|()| copy_outputs(compiled, sizes, machine, outputs));

@@ -1,0 +1,286 @@
+//! The answer: what a model needs in a session with these options, run by run.
+
+use onnxfit_base::{Bytes, Diagnostic};
+use onnxfit_graph::Model;
+
+use crate::arena::{ArenaConfig, ArenaStats};
+use crate::compile::{CompileOptions, compile};
+use crate::lower::lower;
+use crate::order::ExecutionOrder;
+use crate::overhead::{Band, cuda_overhead};
+use crate::peak::{Moment, moment};
+use crate::plan::PlanOptions;
+use crate::program::{NodeProvider, Place};
+use crate::simulate::{ArenaSnapshot, Compiled, Failure, Outcome, RunOutcome, SimulateOptions, simulate};
+use crate::sizes::RunSizes;
+use crate::trace::{OwnerKind, Trace};
+use crate::workspace;
+
+/// The execution provider of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Provider {
+    /// `CPUExecutionProvider` alone.
+    Cpu,
+    /// `CUDAExecutionProvider`, with the CPU for what it leaves.
+    Cuda {
+        /// The card's, such as `(7, 5)`; bands are wider without.
+        compute_capability: Option<(u32, u32)>,
+    },
+}
+
+/// The options of a session that change its memory. The default is ONNX Runtime's own.
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// Who runs the model.
+    pub provider: Provider,
+    /// The arena of that provider (`gpu_mem_limit`, `arena_extend_strategy` … on CUDA).
+    pub arena: ArenaConfig,
+    /// `enable_mem_pattern`.
+    pub mem_pattern: bool,
+    /// `enable_mem_reuse`.
+    pub mem_reuse: bool,
+    /// `ORT_PARALLEL`.
+    pub parallel: bool,
+    /// `execution_order`.
+    pub execution_order: ExecutionOrder,
+    /// `intra_op_num_threads`.
+    pub n_threads: u64,
+    /// `session.use_device_allocator_for_initializers`.
+    pub use_device_allocator_for_initializers: bool,
+    /// The opposite of `session.disable_prepacking`.
+    pub prepacking: bool,
+    /// `memory.enable_memory_arena_shrinkage` with every run.
+    pub shrink_after_run: bool,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self {
+            provider: Provider::Cpu,
+            arena: ArenaConfig::default(),
+            mem_pattern: true,
+            mem_reuse: true,
+            parallel: false,
+            execution_order: ExecutionOrder::Default,
+            n_threads: 1,
+            use_device_allocator_for_initializers: false,
+            prepacking: true,
+            shrink_after_run: false,
+        }
+    }
+}
+
+impl SessionOptions {
+    fn is_cuda(&self) -> bool {
+        matches!(self.provider, Provider::Cuda { .. })
+    }
+
+    fn simulate_options(&self) -> SimulateOptions {
+        let cuda = self.is_cuda();
+        let device_arena = cuda.then(|| ArenaConfig {
+            // Not passed on to a stream-aware arena (allocator_utils.cc, ORT 1.31).
+            max_power_of_two_extend_bytes: ArenaConfig::default().max_power_of_two_extend_bytes,
+            ..self.arena.clone()
+        });
+        SimulateOptions {
+            host_arena: if cuda { ArenaConfig::default() } else { self.arena.clone() },
+            device_arena,
+            mem_pattern: self.mem_pattern && !self.parallel,
+            prepacking: self.prepacking,
+            use_device_allocator_for_initializers: self.use_device_allocator_for_initializers,
+            shrink_after_run: self.shrink_after_run,
+            n_threads: self.n_threads.max(1),
+        }
+    }
+}
+
+/// Who held the memory when it was most.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeakReport {
+    /// The arena's bytes in use; the parts of `moment` sum to this.
+    pub in_use_bytes: Bytes,
+    /// The node that was running and everything that was alive.
+    pub moment: Moment,
+}
+
+/// One run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunPrediction {
+    /// Highest `InUse` of this run alone.
+    pub peak_in_use_bytes: Bytes,
+    /// `TotalAllocated` at its end.
+    pub total_allocated_bytes: Bytes,
+    /// All counters at its end, before the caller releases the outputs.
+    pub stats: ArenaStats,
+    /// The counters once the outputs are released.
+    pub released: ArenaStats,
+    /// Who held what at the peak.
+    pub peak: PeakReport,
+}
+
+/// The arena's bytes at the highest moment of all runs, by purpose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Breakdown {
+    /// Weights, repacked ones included.
+    pub weights_bytes: Bytes,
+    /// Feeds, results, outputs and what a memory pattern holds for them.
+    pub activations_bytes: Bytes,
+    /// Kernel scratch.
+    pub workspace_bytes: Bytes,
+    /// Held by the arena and used for nothing at that moment.
+    pub arena_slack_bytes: Bytes,
+    /// Context, code and handles: no arena's, and not known exactly.
+    pub context_bytes: Bytes,
+}
+
+/// What a session with a model needs.
+#[derive(Clone, Debug)]
+pub struct Prediction {
+    /// The counters of the provider's arena once the session is created.
+    pub load: ArenaStats,
+    /// One for every run that began.
+    pub runs: Vec<RunPrediction>,
+    /// The first allocation that failed; nothing follows it.
+    pub failure: Option<Failure>,
+    /// Everything the process holds on the device (or, on the CPU, the arena), at its highest.
+    pub device: Band,
+    /// The same by purpose.
+    pub breakdown: Breakdown,
+    /// Every allocation with its owner.
+    pub trace: Trace,
+    /// What could not be predicted, and what that does to the numbers.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Predicts a session: one load, then one run for every element of `runs`.
+pub fn predict(model: &Model, runs: &[RunSizes], options: &SessionOptions) -> Prediction {
+    let compile_options = CompileOptions {
+        order: options.execution_order,
+        plan: PlanOptions { mem_reuse: options.mem_reuse, parallel: options.parallel },
+        cuda: options.is_cuda(),
+    };
+    let compiled = compile(lower(model), compile_options);
+    predict_compiled(&compiled, runs, options)
+}
+
+/// The same for a program that was compiled before, so that a search plans once.
+pub fn predict_compiled(compiled: &Compiled, runs: &[RunSizes], options: &SessionOptions) -> Prediction {
+    let outcome = simulate(compiled, &options.simulate_options(), runs);
+    let place = if options.is_cuda() { Place::Device } else { Place::Host };
+    let overhead = match options.provider {
+        Provider::Cpu => Band::default(),
+        Provider::Cuda { compute_capability } => cuda_overhead(&compiled.program, compute_capability, 1),
+    };
+    let load_peak = match place {
+        Place::Host => outcome.load_peak_events.0,
+        _ => outcome.load_peak_events.1,
+    };
+    let predicted: Vec<RunPrediction> =
+        outcome.runs.iter().map(|run| run_prediction(run, &outcome, place, load_peak)).collect();
+    let arena = held_at_most(&outcome, place);
+    Prediction {
+        load: stats_at(&outcome.load, place),
+        breakdown: breakdown(&predicted, stats_at(&outcome.load, place), &outcome, place, load_peak, arena, overhead),
+        device: Band::exact(arena).plus(overhead),
+        diagnostics: diagnostics(compiled, runs),
+        runs: predicted,
+        failure: outcome.failure,
+        trace: outcome.trace,
+    }
+}
+
+fn stats_at(snapshot: &ArenaSnapshot, place: Place) -> ArenaStats {
+    match (place, snapshot.device) {
+        (Place::Device, Some(device)) => device,
+        _ => snapshot.host,
+    }
+}
+
+fn run_prediction(run: &RunOutcome, outcome: &Outcome, place: Place, _load_peak: usize) -> RunPrediction {
+    let stats = stats_at(&run.at_end, place);
+    let event = if place == Place::Device { run.device_peak_event } else { run.host_peak_event };
+    RunPrediction {
+        peak_in_use_bytes: stats.max_in_use_bytes,
+        total_allocated_bytes: stats.total_allocated_bytes,
+        stats,
+        released: stats_at(&run.released, place),
+        peak: PeakReport { in_use_bytes: stats.max_in_use_bytes, moment: moment(&outcome.trace, place, event) },
+    }
+}
+
+/// The most that the arena ever held.
+fn held_at_most(outcome: &Outcome, place: Place) -> Bytes {
+    let ends = outcome.runs.iter().map(|run| stats_at(&run.at_end, place).total_allocated_bytes);
+    ends.chain([stats_at(&outcome.load, place).total_allocated_bytes]).max().unwrap_or_default()
+}
+
+fn breakdown(
+    runs: &[RunPrediction],
+    load: ArenaStats,
+    outcome: &Outcome,
+    place: Place,
+    load_peak: usize,
+    arena: Bytes,
+    overhead: Band,
+) -> Breakdown {
+    let highest = runs.iter().max_by_key(|run| run.peak_in_use_bytes);
+    let at_load;
+    let peak = match highest {
+        Some(run) if run.peak_in_use_bytes >= load.in_use_bytes => &run.peak.moment,
+        _ => {
+            at_load = moment(&outcome.trace, place, load_peak);
+            &at_load
+        }
+    };
+    use OwnerKind::*;
+    Breakdown {
+        weights_bytes: peak.bytes_of(&[Weight, Prepacked]),
+        activations_bytes: peak.bytes_of(&[Feed, Activation, Output, OutputCopy, PatternBlock, PatternGap]),
+        workspace_bytes: peak.bytes_of(&[Scratch]),
+        arena_slack_bytes: arena.saturating_sub(peak.bytes()),
+        context_bytes: overhead.expected,
+    }
+}
+
+/// What the numbers leave out, each said once.
+fn diagnostics(compiled: &Compiled, runs: &[RunSizes]) -> Vec<Diagnostic> {
+    let mut diagnostics = Vec::new();
+    let program = &compiled.program;
+    if let Some(sizes) = runs.first() {
+        let unknown: Vec<&str> = program
+            .nodes
+            .iter()
+            .flat_map(|node| node.present_outputs())
+            .filter(|&value| program.value(value).is_tensor && sizes.tensor(value).is_none())
+            .map(|value| program.value(value).name.as_str())
+            .collect();
+        if let Some(first) = unknown.first() {
+            diagnostics.push(Diagnostic::warning(
+                "unknown-size",
+                format!("the size of {} values is unknown, first `{first}`: they count as nothing", unknown.len()),
+            ));
+        }
+    }
+    let mut unmodelled = std::collections::BTreeMap::<String, (usize, &str)>::new();
+    for node in program.nodes.iter().filter(|node| !workspace::is_modelled(node)) {
+        unmodelled.entry(node.operator()).or_insert((0, &node.name)).0 += 1;
+    }
+    for (operator, (n_nodes, first)) in unmodelled {
+        diagnostics.push(Diagnostic::warning(
+            "unmodelled-op",
+            format!(
+                "`{operator}` ({n_nodes} nodes, first `{first}`): its inputs and outputs are counted, not its scratch"
+            ),
+        ));
+    }
+    let on_cpu = program.nodes.iter().filter(|node| node.provider == NodeProvider::Cpu).count();
+    let on_cuda = program.nodes.len() - on_cpu;
+    if on_cuda > 0 && on_cpu > 0 {
+        diagnostics
+            .push(Diagnostic::note("cpu-nodes", format!("{on_cpu} of {} nodes run on the CPU", program.nodes.len())));
+    }
+    diagnostics
+}
+
+#[cfg(test)]
+mod tests;

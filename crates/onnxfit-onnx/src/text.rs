@@ -13,7 +13,8 @@
 //! * Attributes may be lists of tensors, graphs and types.
 //!
 //! What the syntax cannot say is not printed: sparse initializers, quantization annotations,
-//! metadata of nodes and values, doc strings of anything but the model.
+//! metadata of nodes and values, doc strings of anything but the model, and fixed types of
+//! values that the same graph does not give.
 
 mod attribute;
 mod cursor;

@@ -1,15 +1,16 @@
 //! Models as text.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::data_type::DataType;
 use crate::proto::{
     AttributeProto, DimensionValue, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
-    StringStringEntryProto, TensorShapeProto, TensorTypeProto, TypeProto, TypeValue, ValueInfoProto,
+    StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, TypeValue, ValueInfoProto,
 };
 
 use super::attribute::{self, TYPE_NAMES};
-use super::print_tensor;
+use super::{print_tensor, tensor};
 
 /// How much is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,11 +130,18 @@ impl Printer {
         self.name(graph.name());
         self.list(" (", ") => ", &graph.input, Self::value_info);
         self.list("(", ")", &graph.output, Self::value_info);
-        if !graph.initializer.is_empty() || !graph.value_info.is_empty() {
+        // The type of a value that nothing here gives would be read as a weight without values.
+        let mut given: BTreeSet<&str> = graph.node.iter().flat_map(|node| &node.output).map(String::as_str).collect();
+        given.extend(graph.input.iter().map(ValueInfoProto::name));
+        given.extend(graph.initializer.iter().filter(|tensor| !print_tensor::is_absent(tensor)).map(TensorProto::name));
+        let is_fixed = |r#type: &TypeProto| tensor::of_type("", r#type).is_some();
+        let infos = graph.value_info.iter();
+        let infos = infos.filter(|info| given.contains(info.name()) || !info.r#type.as_ref().is_some_and(is_fixed));
+        let infos: Vec<&ValueInfoProto> = infos.collect();
+        if !graph.initializer.is_empty() || !infos.is_empty() {
             let _ = write!(self.text, "\n{}<", indent(depth));
             self.list("", "", &graph.initializer, |printer, tensor| print_tensor::tensor(printer, tensor, true));
             let separator = if graph.initializer.is_empty() { "" } else { ", " };
-            let infos = &graph.value_info;
             self.list(if infos.is_empty() { "" } else { separator }, ">\n", infos, Self::value_info);
             self.push(&"   ".repeat(depth));
         } else {

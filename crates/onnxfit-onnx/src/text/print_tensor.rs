@@ -17,8 +17,7 @@ pub(super) fn tensor(printer: &mut Printer, tensor: &TensorProto, is_initializer
         printer.name(tensor.name());
     }
     if tensor.is_external() {
-        let is_absent = matches!(tensor.external_data.as_slice(), [only] if only.value() == ABSENT_LOCATION);
-        match (is_absent, is_initializer) {
+        match (is_absent(tensor), is_initializer) {
             (true, true) => {}
             (true, false) => printer.push(" {...}"),
             (false, _) => {
@@ -40,6 +39,12 @@ pub(super) fn tensor(printer: &mut Printer, tensor: &TensorProto, is_initializer
         },
         _ => printer.push("{...}"),
     }
+}
+
+/// Whether the tensor is what reading makes of a weight without values.
+pub(super) fn is_absent(tensor: &TensorProto) -> bool {
+    tensor.is_external()
+        && matches!(tensor.external_data.as_slice(), [only] if only.key() == "location" && only.value() == ABSENT_LOCATION)
 }
 
 fn numbers(printer: &mut Printer, tensor: &TensorProto, data_type: DataType, bytes: &[u8]) {

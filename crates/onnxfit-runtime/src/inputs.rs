@@ -29,6 +29,8 @@ pub enum InputRole {
     Mask,
     /// Zeros: segment ids, switches that are off.
     Zeros,
+    /// One if the past that is given has a length, else zero.
+    CacheSwitch,
     /// `0, 1, 2, …` along the last axis.
     Positions,
     /// The length of the other inputs' sequences.
@@ -97,11 +99,8 @@ impl InputSpec {
 
 /// The first rule that knows the name decides; names are compared in lower case.
 const RULES: &[(&[&str], Kind, InputRole)] = &[
-    (
-        &["has_mask_input", "mask_input", "token_type_ids", "segment_ids", "use_cache_branch"],
-        Kind::Any,
-        InputRole::Zeros,
-    ),
+    (&["has_mask_input", "mask_input", "token_type_ids", "segment_ids"], Kind::Any, InputRole::Zeros),
+    (&["use_cache"], Kind::Any, InputRole::CacheSwitch),
     (&["mask", "point_labels"], Kind::Any, InputRole::Mask),
     (&["position_ids", "cache_position", "positions"], Kind::Integer, InputRole::Positions),
     (&["target_size", "im_size", "image_size", "original_size", "im_shape"], Kind::Any, InputRole::ImageSize),
@@ -176,6 +175,10 @@ fn fill(values: &mut Vec<f64>, count: usize, spec: &InputSpec, all: &[InputSpec]
         }
         InputRole::Mask => values.extend(std::iter::repeat_n(1.0, count)),
         InputRole::Zeros => values.extend(std::iter::repeat_n(0.0, count)),
+        InputRole::CacheSwitch => {
+            let past = all.iter().any(|other| other.name.contains("past") && !other.shape.contains(&0));
+            values.extend(std::iter::repeat_n(f64::from(past), count));
+        }
         InputRole::Positions => values.extend((0..count).map(|at| (at % last) as f64)),
         InputRole::Lengths => values.extend(std::iter::repeat_n(sequence_length(spec, all), count)),
         InputRole::ImageSize => {

@@ -89,6 +89,17 @@ fn lengths_positions_and_sizes_agree_with_the_others() {
 }
 
 #[test]
+fn the_cache_branch_is_taken_when_there_is_a_past() {
+    for (length, switch) in [(0, 0.0), (31, 1.0)] {
+        let specs = [
+            spec("past_key_values.0.key", ElementType::Float, &[1, 8, length, 64]),
+            spec("use_cache_branch", ElementType::Bool, &[1]),
+        ];
+        assert_eq!(values(&specs, InputOptions::default(), "use_cache_branch"), [switch]);
+    }
+}
+
+#[test]
 fn what_cannot_be_made_up_is_named() {
     let refuse = |spec: InputSpec| make(&[spec], InputOptions::default()).expect_err("refused").to_string();
     assert_eq!(

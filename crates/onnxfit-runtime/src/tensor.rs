@@ -3,6 +3,8 @@
 //! Holds what ONNX Runtime is given and gives back, without `ort` in sight. A [`Tensor`] that
 //! exists is consistent: its bytes are exactly what its shape and type need.
 
+mod split;
+
 use crate::ElementType;
 
 /// One tensor in host memory.

@@ -2,7 +2,7 @@
 //!
 //! The kernel's out-of-memory killer cannot be caught, nor can a library that aborts: what may end
 //! so runs in a child. [`serve`] is the child's whole life, behind a hidden verb of the command;
-//! [`Client`] starts it and turns every way that it can end into a [`RunError`](crate::RunError).
+//! [`Client`] starts it and turns every way that it can end into a [`RunError`].
 
 mod client;
 mod serve;

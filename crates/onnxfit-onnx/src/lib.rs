@@ -9,6 +9,7 @@ mod data_type;
 mod error;
 mod external;
 mod file;
+mod packing;
 mod pending;
 pub mod proto;
 mod random;

@@ -5,6 +5,7 @@ use onnxfit_base::Bytes;
 
 use crate::data_type::DataType;
 use crate::error::TensorError;
+use crate::packing::pack;
 use crate::proto::{StringStringEntryProto, TensorProto};
 
 /// Where external bytes lie, as the file says it.
@@ -158,6 +159,7 @@ impl TensorProto {
             (None, Uint32) => 4 * self.uint64_data.len(),
             (None, Int32) => 4 * self.int32_data.len(),
             (None, Int16 | Uint16 | Float16 | Bfloat16) => 2 * self.int32_data.len(),
+            (None, Float6E2M3 | Float6E3M2) if self.int32_data.len() as u64 == self.n_elements()? => return Ok(need),
             (None, _) => self.int32_data.len(),
         } as u64;
         let name = || self.name().to_owned();
@@ -184,6 +186,7 @@ impl TensorProto {
                 self.int32_data.iter().flat_map(|v| (*v as u16).to_le_bytes()).collect()
             }
             String => Vec::new(),
+            Float6E2M3 | Float6E3M2 => pack(6, self.int32_data.iter().map(|v| *v as u8)),
             _ => self.int32_data.iter().map(|v| *v as u8).collect(),
         }
     }
@@ -198,6 +201,9 @@ mod tests {
         let typed =
             TensorProto { data_type: Some(10), dims: vec![2], int32_data: vec![0x3c00, 0xc000], ..Default::default() };
         assert_eq!(typed.inline_bytes().unwrap().unwrap().as_ref(), [0x00, 0x3c, 0x00, 0xc0]);
+        let six_bits =
+            TensorProto { data_type: Some(27), dims: vec![4], int32_data: vec![8, 16, 1, 31], ..Default::default() };
+        assert_eq!(six_bits.inline_bytes().unwrap().unwrap().as_ref(), [0x08, 0x14, 0x7c]);
         let packed =
             TensorProto { data_type: Some(22), dims: vec![3], int32_data: vec![0x21, 0x3], ..Default::default() };
         assert_eq!(packed.size_bytes().unwrap(), Bytes(2));

@@ -2,6 +2,7 @@
 //! of the range.
 
 use crate::data_type::DataType;
+use crate::packing::pack;
 
 /// Appends `n_elements` values; strings have none.
 pub(super) fn extend(bytes: &mut Vec<u8>, data_type: DataType, n_elements: u64, value: impl Fn(u64) -> f32) {
@@ -34,13 +35,13 @@ pub(super) fn extend(bytes: &mut Vec<u8>, data_type: DataType, n_elements: u64, 
         }
         // Scales have an exponent alone.
         Float8E8M0 => fixed(bytes, n_elements, |index| [exponent(value(index))]),
-        Int4 => packed(bytes, 4, indices.map(|index| value(index).round().clamp(-8.0, 7.0) as i8 as u8)),
-        Uint4 => packed(bytes, 4, indices.map(|index| value(index).round().clamp(0.0, 15.0) as u8)),
-        Int2 => packed(bytes, 2, indices.map(|index| value(index).round().clamp(-2.0, 1.0) as i8 as u8)),
-        Uint2 => packed(bytes, 2, indices.map(|index| value(index).round().clamp(0.0, 3.0) as u8)),
-        Float4E2M1 => packed(bytes, 4, indices.map(|index| MiniFloat::new(2, 1, 1, 6.0).bits(value(index)))),
-        Float6E2M3 => packed(bytes, 6, indices.map(|index| MiniFloat::new(2, 3, 1, 7.5).bits(value(index)))),
-        Float6E3M2 => packed(bytes, 6, indices.map(|index| MiniFloat::new(3, 2, 3, 28.0).bits(value(index)))),
+        Int4 => bytes.extend(pack(4, indices.map(|index| value(index).round().clamp(-8.0, 7.0) as i8 as u8))),
+        Uint4 => bytes.extend(pack(4, indices.map(|index| value(index).round().clamp(0.0, 15.0) as u8))),
+        Int2 => bytes.extend(pack(2, indices.map(|index| value(index).round().clamp(-2.0, 1.0) as i8 as u8))),
+        Uint2 => bytes.extend(pack(2, indices.map(|index| value(index).round().clamp(0.0, 3.0) as u8))),
+        Float4E2M1 => bytes.extend(pack(4, indices.map(|index| MiniFloat::new(2, 1, 1, 6.0).bits(value(index))))),
+        Float6E2M3 => bytes.extend(pack(6, indices.map(|index| MiniFloat::new(2, 3, 1, 7.5).bits(value(index))))),
+        Float6E3M2 => bytes.extend(pack(6, indices.map(|index| MiniFloat::new(3, 2, 3, 28.0).bits(value(index))))),
         String => {}
     }
 }
@@ -52,23 +53,6 @@ fn fixed<const N: usize>(bytes: &mut Vec<u8>, n_elements: u64, element: impl Fn(
     let (elements, _) = bytes[start..].as_chunks_mut::<N>();
     for (index, place) in elements.iter_mut().enumerate() {
         *place = element(index as u64);
-    }
-}
-
-/// Elements of less than a byte, the first in the lowest bits.
-fn packed(bytes: &mut Vec<u8>, bits: u32, elements: impl Iterator<Item = u8>) {
-    let (mut pending, mut n_pending) = (0u32, 0);
-    for element in elements {
-        pending |= (u32::from(element) & ((1 << bits) - 1)) << n_pending;
-        n_pending += bits;
-        while n_pending >= 8 {
-            bytes.push(pending as u8);
-            pending >>= 8;
-            n_pending -= 8;
-        }
-    }
-    if n_pending > 0 {
-        bytes.push(pending as u8);
     }
 }
 

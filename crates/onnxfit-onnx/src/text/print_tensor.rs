@@ -1,6 +1,7 @@
 //! Tensors as text.
 
 use crate::data_type::DataType;
+use crate::packing::unpack;
 use crate::proto::TensorProto;
 
 use super::ABSENT_LOCATION;
@@ -62,7 +63,11 @@ fn numbers(printer: &mut Printer, tensor: &TensorProto, data_type: DataType, byt
         Int4 | Int2 | Uint4 | Uint2 | Float4E2M1 | Float6E2M3 | Float6E3M2 => {
             let is_signed = matches!(data_type, Int4 | Int2);
             let n_elements = tensor.n_elements().unwrap_or(0) as usize;
-            let values = (0..n_elements).map(|index| small(bytes, index, data_type.bits() as usize, is_signed));
+            let bits = data_type.bits() as u32;
+            let values = (0..n_elements).map(|index| {
+                let value = i16::from(unpack(bits, bytes, index));
+                if is_signed && value >> (bits - 1) == 1 { value - (1 << bits) } else { value }
+            });
             printer.list("{", "}", values, |printer, value| printer.push(&value.to_string()));
         }
         _ => each(printer, bytes, |b: [u8; 1]| b[0].to_string()),
@@ -72,12 +77,4 @@ fn numbers(printer: &mut Printer, tensor: &TensorProto, data_type: DataType, byt
 fn each<const N: usize>(printer: &mut Printer, bytes: &[u8], text: impl Fn([u8; N]) -> String) {
     let (values, _) = bytes.as_chunks::<N>();
     printer.list("{", "}", values, |printer, value| printer.push(&text(*value)));
-}
-
-/// Element `index` of packed ones, the first in the lowest bits.
-fn small(bytes: &[u8], index: usize, bits: usize, is_signed: bool) -> i16 {
-    let (byte, shift) = (index * bits / 8, index * bits % 8);
-    let wide = u16::from(bytes[byte]) | u16::from(bytes.get(byte + 1).copied().unwrap_or(0)) << 8;
-    let value = ((wide >> shift) & ((1 << bits) - 1)) as i16;
-    if is_signed && value >> (bits - 1) == 1 { value - (1 << bits) } else { value }
 }

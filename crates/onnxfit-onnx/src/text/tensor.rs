@@ -1,6 +1,7 @@
 //! Values of tensors: `{1, 2, 3}`, `{...}`, `["location": "w.data"]`, or none at all.
 
 use crate::data_type::DataType;
+use crate::packing::pack;
 use crate::proto::{DimensionValue, StringStringEntryProto, TensorProto, TypeProto, TypeValue};
 
 use super::ABSENT_LOCATION;
@@ -83,7 +84,9 @@ fn values(cursor: &mut Cursor<'_>, tensor: &mut TensorProto) -> Result<(), TextE
             Uint16 => tensor.int32_data.push(cursor.int::<u16>()?.into()),
             Float16 | Bfloat16 => tensor.int32_data.push(half_bits(cursor, data_type)?.into()),
             Int4 | Int2 => small.push(signed(cursor, data_type)?),
-            Uint4 | Uint2 | Float4E2M1 | Float6E2M3 | Float6E3M2 => small.push(unsigned(cursor, data_type)?),
+            Uint4 | Uint2 | Float4E2M1 => small.push(unsigned(cursor, data_type)?),
+            // Of six bits, the typed field holds one per element (onnx.proto).
+            Float6E2M3 | Float6E3M2 => tensor.int32_data.push(unsigned(cursor, data_type)?.into()),
             Bool | Uint8 | Float8E4M3FN | Float8E4M3FNUZ | Float8E5M2 | Float8E5M2FNUZ | Float8E8M0 => {
                 tensor.int32_data.push(cursor.int::<u8>()?.into());
             }
@@ -94,7 +97,7 @@ fn values(cursor: &mut Cursor<'_>, tensor: &mut TensorProto) -> Result<(), TextE
         make_absent(tensor);
         return Ok(());
     }
-    tensor.int32_data.extend(packed(&small, data_type).into_iter().map(i32::from));
+    tensor.int32_data.extend(pack(data_type.bits() as u32, small).into_iter().map(i32::from));
     let per_element = if matches!(data_type, Complex64 | Complex128) { 2 } else { 1 };
     let need = tensor.n_elements().ok().and_then(|n_elements| n_elements.checked_mul(per_element));
     if need != Some(n_values) {
@@ -137,19 +140,4 @@ fn unsigned(cursor: &mut Cursor<'_>, data_type: DataType) -> Result<u8, TextErro
     } else {
         Err(cursor.error(format!("`{value}` is out of range")))
     }
-}
-
-/// The bytes that a file holds for elements of less than a byte, the first in the lowest bits.
-fn packed(small: &[u8], data_type: DataType) -> Vec<u8> {
-    let bits = data_type.bits() as usize;
-    let mut bytes = vec![0u8; (small.len() * bits).div_ceil(8)];
-    for (index, value) in small.iter().enumerate() {
-        let (byte, shift) = (index * bits / 8, index * bits % 8);
-        let wide = u16::from(*value) << shift;
-        bytes[byte] |= wide as u8;
-        if let Some(next) = bytes.get_mut(byte + 1).filter(|_| wide > 0xff) {
-            *next |= (wide >> 8) as u8;
-        }
-    }
-    bytes
 }

@@ -4,6 +4,7 @@
 //! so runs in a child. [`serve`] is the child's whole life, behind a hidden verb of the command;
 //! [`Client`] starts it and turns every way that it can end into a [`RunError`].
 
+mod alarm;
 mod client;
 mod serve;
 mod wire;

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::io::{self, BufReader, BufWriter, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
+use super::alarm::Alarm;
 use super::{Answer, Opened, Ran, Request, wire};
 use crate::library::lock;
 use crate::{RunError, SessionSpec, Tensors};
@@ -20,7 +21,8 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 /// A worker process. Dropping it ends the process.
 pub struct Client {
-    child: Child,
+    child: Arc<Mutex<Child>>,
+    id: u32,
     // `None` once closed; closing it is how the worker learns that it is no longer needed.
     requests: Option<BufWriter<ChildStdin>>,
     answers: Receiver<io::Result<Option<(Answer, Tensors)>>>,
@@ -70,17 +72,25 @@ impl Client {
                 tail.drain(..surplus);
             }
         });
-        Ok(Self { child, requests, answers, stderr_tail, stderr_reader: Some(stderr_reader), timeout: None })
+        Ok(Self {
+            id: child.id(),
+            child: Arc::new(Mutex::new(child)),
+            requests,
+            answers,
+            stderr_tail,
+            stderr_reader: Some(stderr_reader),
+            timeout: None,
+        })
     }
 
-    /// Ends the worker when one answer takes longer.
+    /// Ends the worker when one question and its answer take longer.
     pub fn set_timeout(&mut self, timeout: Option<Duration>) {
         self.timeout = timeout;
     }
 
     /// The worker's process id.
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.id
     }
 
     /// Loads a model; an earlier one is dropped first.
@@ -129,27 +139,28 @@ impl Client {
         let Some(requests) = &mut self.requests else {
             return Err(RunError::Worker("has ended already".to_owned()));
         };
-        if wire::send(requests, request, tensors).is_err() {
-            // A pipe that nobody reads: the worker has ended.
-            return Err(self.obituary(doing));
-        }
-        let received = match self.timeout {
-            None => self.answers.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(timeout) => self.answers.recv_timeout(timeout),
+        let alarm = self.timeout.map(|timeout| (Alarm::set(&self.child, timeout), timeout));
+        // A pipe that nobody reads any more means the same as one that nobody answers on.
+        let received = match wire::send(requests, request, tensors) {
+            Ok(()) => self.answers.recv().unwrap_or(Ok(None)),
+            Err(_) => Ok(None),
         };
         match received {
-            Ok(Ok(Some((Answer::Failed { error }, _)))) => Err(*error),
-            Ok(Ok(Some(answer))) => Ok(answer),
-            Err(RecvTimeoutError::Timeout) => {
-                let seconds = self.timeout.unwrap_or_default().as_secs();
-                self.end(Duration::ZERO);
-                Err(RunError::WorkerTimeout { doing: doing.to_owned(), seconds })
-            }
-            Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+            Ok(Some((Answer::Failed { error }, _))) => Err(*error),
+            Ok(Some(answer)) => Ok(answer),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 self.end(Duration::ZERO);
                 Err(RunError::Worker(format!("sent an answer that cannot be read: {error}")))
             }
-            Ok(Ok(None) | Err(_)) | Err(RecvTimeoutError::Disconnected) => Err(self.obituary(doing)),
+            Ok(None) | Err(_) => {
+                let obituary = self.obituary(doing);
+                match alarm {
+                    Some((alarm, timeout)) if alarm.rang() => {
+                        Err(RunError::WorkerTimeout { doing: doing.to_owned(), seconds: timeout.as_secs() })
+                    }
+                    _ => Err(obituary),
+                }
+            }
         }
     }
 
@@ -174,12 +185,16 @@ impl Client {
         }
         let start = Instant::now();
         let status = loop {
-            match self.child.try_wait() {
+            let mut child = lock(&self.child);
+            match child.try_wait() {
                 Ok(Some(status)) => break Some(status),
-                Ok(None) if start.elapsed() < patience => sleep(Duration::from_millis(5)),
+                Ok(None) if start.elapsed() < patience => {
+                    drop(child);
+                    sleep(Duration::from_millis(5));
+                }
                 _ => {
-                    let _ = self.child.kill();
-                    break self.child.wait().ok();
+                    let _ = child.kill();
+                    break child.wait().ok();
                 }
             }
         };

@@ -123,7 +123,8 @@ fn a_child_that_aborts_or_leaves_is_told_with_its_last_words() {
 fn a_child_that_does_not_answer_is_ended() {
     let mut client = child("sleep");
     client.set_timeout(Some(Duration::from_millis(300)));
-    let error = client.run(&floats(1)).expect_err("it sleeps");
+    // More than a pipe holds, so that even asking does not end by itself.
+    let error = client.run(&floats(1 << 20)).expect_err("it sleeps");
     assert!(matches!(error, RunError::WorkerTimeout { .. }), "{error:?}");
 }
 

@@ -18,7 +18,11 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("shipped_minilm_int8", "weights times stand-in scales are all equal, and equal weights are packed once"),
     ("resnet50_qdq_int8", "as above"),
     ("shipped_silero_vad_v4", "its real weights are partly equal, the stand-ins are not"),
-    ("efficientnet_b0", "which of two equal free chunks is taken depends on where the regions lie, and that on malloc"),
+    (
+        "efficientnet_b0",
+        "nodes of the blocked layout are added in the order of a hash table of addresses (nchwc_transformer.cc, ORT 1.31), and the order of execution follows",
+    ),
+    ("efficientnet_b4", "as above"),
 ];
 
 /// The measurements beside the repository and the library that they were made with.
@@ -66,9 +70,14 @@ impl Bench {
         if self.asked.is_empty() { stride } else { 1 }
     }
 
+    /// A file beside the repository.
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
+        self.shared.join(file)
+    }
+
     /// The JSON lines of a file beside the repository.
     pub(crate) fn lines(&self, file: &str) -> Option<Vec<Value>> {
-        let Ok(text) = fs::read_to_string(self.shared.join(file)) else {
+        let Ok(text) = fs::read_to_string(self.path(file)) else {
             eprintln!("skipped: no {file} beside the repository");
             return None;
         };

@@ -7,6 +7,7 @@
 mod bench;
 mod limits;
 mod measured;
+mod traces;
 
 use onnxfit_runtime::worker;
 

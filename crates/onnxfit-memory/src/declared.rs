@@ -5,12 +5,24 @@
 //! of ours but a replay of `Graph::InferAndVerifyTypeMatch` (`core/graph/graph.cc`, ORT 1.31): the
 //! operators' own rules on numbers, names and unknowns, merged into what the file declares.
 
+mod contents;
+mod control;
+mod merge;
+mod query;
+mod rules;
+
 use onnxfit_graph::Dim;
 
-use crate::program::{DeclaredDim, Program};
+use crate::order::{ExecutionOrder, execution_order};
+use crate::program::{DeclaredDim, KnownIntegers, NodeIdx, Program, WeightValues};
+use crate::sizes::TensorSize;
+use query::{Inferred, Query};
+
+/// A shape as the runtime knows it.
+pub(crate) type Shape = Vec<DeclaredDim>;
 
 /// A declared shape in the planner's words.
-pub(crate) fn from_dims(dims: &[Dim]) -> Vec<DeclaredDim> {
+pub(crate) fn from_dims(dims: &[Dim]) -> Shape {
     dims.iter()
         .map(|dim| match dim {
             Dim::Known(number) => u64::try_from(*number).map_or(DeclaredDim::Unknown, DeclaredDim::Value),
@@ -20,7 +32,65 @@ pub(crate) fn from_dims(dims: &[Dim]) -> Vec<DeclaredDim> {
         .collect()
 }
 
-/// Fills in what the runtime infers at load.
+/// Fills in what the runtime infers at load, subgraphs included.
 pub(crate) fn infer(program: &mut Program) {
-    let _ = program;
+    infer_with(program, Constants::of(program));
 }
+
+fn infer_with(program: &mut Program, constants: Constants) {
+    for index in execution_order(program, ExecutionOrder::Default) {
+        infer_node(program, index, &constants);
+    }
+}
+
+fn infer_node(program: &mut Program, index: NodeIdx, constants: &Constants) {
+    let inferred = if program.node(index).subgraphs.is_empty() {
+        rules::apply(&Query::new(program, index, constants))
+    } else {
+        control::infer(program, index, constants)
+    };
+    let contents = contents::propagate(&Query::new(program, index, constants));
+    let outputs = program.node(index).outputs.clone();
+    for (position, output) in outputs.into_iter().enumerate() {
+        let Some(output) = output else { continue };
+        let value = &mut program.values[output.index()];
+        if let Some(Inferred { element, shape }) = inferred.get(position) {
+            value.element = value.element.or(*element);
+            if let Some(shape) = shape {
+                value.declared = merge::merge(shape, value.declared.take());
+            }
+        }
+        if position == 0 && contents.is_some() {
+            value.known_integers.clone_from(&contents);
+        }
+    }
+}
+
+/// What the weights of a program hold, by value, as far as shapes depend on it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Constants {
+    integers: Vec<Option<KnownIntegers>>,
+    floats: Vec<Option<Vec<f32>>>,
+}
+
+impl Constants {
+    fn of(program: &Program) -> Self {
+        let n_values = program.values.len();
+        let mut constants = Self { integers: vec![None; n_values], floats: vec![None; n_values] };
+        for weight in program.weights.iter().filter(|weight| !weight.overridable) {
+            let at = weight.value.index();
+            let is_scalar = weight.size.as_ref().is_some_and(|TensorSize { dims, .. }| dims.is_empty());
+            match &weight.values {
+                Some(WeightValues::Integers(elements)) => {
+                    constants.integers[at] = Some(KnownIntegers { is_scalar, elements: elements.clone() });
+                }
+                Some(WeightValues::Floats(elements)) => constants.floats[at] = Some(elements.clone()),
+                None => {}
+            }
+        }
+        constants
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,9 @@ use onnxfit_onnx::DataType;
 use onnxfit_onnx::proto::TensorProto;
 
 use crate::declared;
-use crate::program::{Attribute, Capture, Node, NodeProvider, Program, Value, ValueIdx, Weight, tensor_bytes};
+use crate::program::{
+    Attribute, Capture, Node, NodeProvider, Program, Value, ValueIdx, Weight, WeightValues, tensor_bytes,
+};
 use crate::sizes::TensorSize;
 
 /// The program of a model's main graph, subgraphs inside its nodes.
@@ -85,7 +87,7 @@ fn lower_value(name: &str, ty: &ValueType) -> Value {
         element: tensor.and_then(|tensor| tensor.element_type),
         is_tensor: matches!(ty, ValueType::Tensor(_) | ValueType::Unknown),
         declared: tensor.and_then(|tensor| tensor.shape.as_deref()).map(declared::from_dims),
-        known_integers: None,
+        ..Value::default()
     }
 }
 
@@ -117,6 +119,7 @@ fn lower_attribute(value: &AttributeValue) -> Attribute {
         AttributeValue::Ints(values) => Attribute::Ints(values.clone()),
         AttributeValue::Floats(values) => Attribute::Floats(values.clone()),
         AttributeValue::Strings(values) => Attribute::Texts(values.iter().map(|value| text(value)).collect()),
+        AttributeValue::Tensor(tensor) => Attribute::Tensor(tensor.element_type().ok()),
         _ => Attribute::Other,
     }
 }
@@ -126,7 +129,7 @@ struct NewWeight {
     bytes: Bytes,
     external: bool,
     overridable: bool,
-    values: Option<Vec<i64>>,
+    values: Option<WeightValues>,
 }
 
 fn weight_of(tensor: &TensorProto, overridable: bool) -> NewWeight {
@@ -136,43 +139,44 @@ fn weight_of(tensor: &TensorProto, overridable: bool) -> NewWeight {
     });
     let bytes = size.as_ref().and_then(TensorSize::bytes).unwrap_or_default();
     let external = tensor.is_external();
-    let values = size.as_ref().filter(|_| !overridable).and_then(|size| integers_of(tensor, size));
+    let values = size.as_ref().filter(|_| !overridable).and_then(|size| numbers_of(tensor, size));
     NewWeight { size, bytes, external, overridable, values }
 }
 
-/// The contents of a small integer tensor, which shapes are made from.
-fn integers_of(tensor: &TensorProto, size: &TensorSize) -> Option<Vec<i64>> {
+/// The contents of a small tensor, which shapes are made from.
+fn numbers_of(tensor: &TensorProto, size: &TensorSize) -> Option<WeightValues> {
     const SMALL: u64 = 1024;
     if size.n_elements()? > SMALL {
         return None;
     }
     let raw = tensor.inline_bytes().ok()??;
-    let numbers = match size.element {
-        DataType::Int64 => {
-            raw.chunks_exact(8).map(|b| i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]])).collect()
-        }
-        DataType::Int32 => {
-            raw.chunks_exact(4).map(|b| i64::from(i32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect()
-        }
-        _ => return None,
-    };
-    Some(numbers)
+    let int64 = |b: &[u8]| i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]);
+    let int32 = |b: &[u8]| i64::from(i32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    let float = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+    match size.element {
+        DataType::Int64 => Some(WeightValues::Integers(raw.chunks_exact(8).map(int64).collect())),
+        DataType::Int32 => Some(WeightValues::Integers(raw.chunks_exact(4).map(int32).collect())),
+        DataType::Float => Some(WeightValues::Floats(raw.chunks_exact(4).map(float).collect())),
+        _ => None,
+    }
 }
 
 /// The weight that a `Constant` node stands for.
 fn constant_weight(node: &onnxfit_graph::Node) -> Option<NewWeight> {
     let attribute = node.attributes.first()?;
-    let fixed = |element: DataType, dims: Vec<u64>, values: Option<Vec<i64>>| {
+    let fixed = |element: DataType, dims: Vec<u64>, values: Option<WeightValues>| {
         let n_elements = dims.iter().product();
         let bytes = Bytes(tensor_bytes(element, n_elements).unwrap_or(0));
         NewWeight { size: Some(TensorSize { element, dims }), bytes, external: false, overridable: false, values }
     };
     Some(match &attribute.value {
         AttributeValue::Tensor(tensor) => weight_of(tensor, false),
-        AttributeValue::Int(value) => fixed(DataType::Int64, vec![], Some(vec![*value])),
+        AttributeValue::Int(value) => fixed(DataType::Int64, vec![], Some(WeightValues::Integers(vec![*value]))),
         AttributeValue::Float(_) => fixed(DataType::Float, vec![], None),
         AttributeValue::String(_) => fixed(DataType::String, vec![], None),
-        AttributeValue::Ints(values) => fixed(DataType::Int64, vec![values.len() as u64], Some(values.clone())),
+        AttributeValue::Ints(values) => {
+            fixed(DataType::Int64, vec![values.len() as u64], Some(WeightValues::Integers(values.clone())))
+        }
         AttributeValue::Floats(values) => fixed(DataType::Float, vec![values.len() as u64], None),
         AttributeValue::Strings(values) => fixed(DataType::String, vec![values.len() as u64], None),
         _ => fixed(DataType::Float, vec![0], None),

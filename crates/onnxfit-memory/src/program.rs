@@ -48,7 +48,7 @@ pub struct Capture {
 }
 
 /// A tensor that exists before the first run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Weight {
     /// The value that it fills.
     pub value: ValueIdx,
@@ -60,8 +60,17 @@ pub struct Weight {
     pub external: bool,
     /// Whether the caller may feed it, so that nothing may be derived from it at load.
     pub overridable: bool,
-    /// The contents, if they are few integers: shapes are made from them.
-    pub values: Option<Vec<i64>>,
+    /// The contents, if they are few numbers: shapes are made from them.
+    pub values: Option<WeightValues>,
+}
+
+/// The contents of a small weight.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WeightValues {
+    /// Integers of any width.
+    Integers(Vec<i64>),
+    /// Floats.
+    Floats(Vec<f32>),
 }
 
 /// One value: what is known about it before any shape is bound.
@@ -77,6 +86,8 @@ pub struct Value {
     pub declared: Option<Vec<DeclaredDim>>,
     /// Its contents as far as the runtime knows them at load (shapes on their way to a reshape).
     pub known_integers: Option<KnownIntegers>,
+    /// The value that this one is a copy of, on the other device.
+    pub copy_of: Option<ValueIdx>,
 }
 
 /// Contents of a small integer tensor as known at load.
@@ -85,7 +96,7 @@ pub struct KnownIntegers {
     /// Whether the tensor has rank zero.
     pub is_scalar: bool,
     /// Element by element.
-    pub elements: Vec<DeclaredDim>,
+    pub elements: Vec<i64>,
 }
 
 /// A dimension as the runtime knows it at load.
@@ -114,6 +125,8 @@ pub enum Attribute {
     Floats(Vec<f32>),
     /// Texts.
     Texts(Vec<String>),
+    /// A tensor of this element type.
+    Tensor(Option<DataType>),
     /// Anything else.
     Other,
 }

@@ -5,6 +5,7 @@
 mod frame;
 mod machine;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -147,7 +148,8 @@ pub fn simulate(compiled: &Compiled, options: &SimulateOptions, runs: &[RunSizes
             break;
         }
         machine.begin_run();
-        let result = Frame::run_session(compiled, sizes, &mut machine, &mut patterns);
+        let sizes = with_copies(compiled, sizes);
+        let result = Frame::run_session(compiled, &sizes, &mut machine, &mut patterns);
         machine.trace.push(Event::RunEnds);
         let at_end = machine.snapshot();
         let (host_peak_event, device_peak_event) = machine.peak_events();
@@ -167,6 +169,20 @@ pub fn simulate(compiled: &Compiled, options: &SimulateOptions, runs: &[RunSizes
     }
     outcome.trace = machine.into_trace();
     outcome
+}
+
+/// The sizes of a run, with those of the copies that placement added.
+fn with_copies<'a>(compiled: &Compiled, sizes: &'a RunSizes) -> Cow<'a, RunSizes> {
+    let values = &compiled.program.values;
+    if sizes.tensors.len() >= values.len() {
+        return Cow::Borrowed(sizes);
+    }
+    let mut all = sizes.clone();
+    for value in &values[sizes.tensors.len()..] {
+        let tensor = value.copy_of.and_then(|original| all.tensor(original).cloned());
+        all.tensors.push(tensor);
+    }
+    Cow::Owned(all)
 }
 
 /// Weights first, then what kernels make of them.

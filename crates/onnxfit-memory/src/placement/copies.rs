@@ -97,7 +97,7 @@ fn duplicate_weights(program: &mut Program, sides: &[Sides]) {
 /// A new value like an old one.
 fn copy_of(program: &mut Program, value: ValueIdx) -> ValueIdx {
     let name = format!("{}_CUDAExecutionProvider", program.value(value).name);
-    let copy = Value { name, ..program.value(value).clone() };
+    let copy = Value { name, copy_of: Some(value), ..program.value(value).clone() };
     program.values.push(copy);
     ValueIdx::new(program.values.len() - 1)
 }

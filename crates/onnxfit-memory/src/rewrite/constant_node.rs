@@ -17,17 +17,12 @@ pub(crate) fn tensor(node: &Node) -> Option<TensorProto> {
         ("value_ints", AttributeValue::Ints(values)) => {
             Some(TensorProto::from_i64(name, &[values.len() as i64], values))
         }
-        ("value_string", AttributeValue::String(value)) => Some(strings(&[value.clone()], &[])),
-        ("value_strings", AttributeValue::Strings(values)) => Some(strings(values, &[values.len() as i64])),
+        ("value_string", AttributeValue::String(value)) => Some(TensorProto { string_data: vec![value.clone()], ..strings(&[]) }),
+        ("value_strings", AttributeValue::Strings(values)) => Some(TensorProto { string_data: values.clone(), ..strings(&[values.len() as i64]) }),
         _ => None,
     })
 }
 
-fn strings(values: &[bytes::Bytes], dims: &[i64]) -> TensorProto {
-    TensorProto {
-        data_type: Some(DataType::String.number()),
-        dims: dims.to_vec(),
-        string_data: values.to_vec(),
-        ..TensorProto::default()
-    }
+fn strings(dims: &[i64]) -> TensorProto {
+    TensorProto { data_type: Some(DataType::String.number()), dims: dims.to_vec(), ..TensorProto::default() }
 }

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use onnxfit_graph::{AttributeValue, Dim, Graph, NodeId, ValueId, ValueType};
-use onnxfit_onnx::DataType;
+use onnxfit_onnx::{DataType, TensorSource};
 use onnxfit_onnx::proto::TensorProto;
 
 use super::Provider;
@@ -205,6 +205,11 @@ impl Net {
         self.ops[id.index()].as_mut().expect("only live nodes are looked up")
     }
 
+    /// Takes a node out of a graph that is about to be dropped.
+    pub(crate) fn take_op(&mut self, id: OpId) -> Op {
+        self.ops[id.index()].take().expect("only live nodes are looked up")
+    }
+
     /// A node, if it was not removed.
     pub(crate) fn get(&self, id: OpId) -> Option<&Op> {
         self.ops.get(id.index()).and_then(Option::as_ref)
@@ -234,5 +239,26 @@ impl Net {
     /// The version of ONNX's own operator set.
     pub(crate) fn opset(&self) -> i64 {
         self.opsets.get("").copied().unwrap_or(1)
+    }
+}
+
+impl Net {
+    /// Reads external tensors up to a size, so that shape computations can be followed.
+    pub(crate) fn read_small_constants(&mut self, weights: &dyn TensorSource, bytes_max: u64) {
+        for arg in &mut self.args {
+            let Some(tensor) = &arg.constant else { continue };
+            if tensor.is_external() && tensor.size_bytes().is_ok_and(|bytes| bytes.get() <= bytes_max) {
+                if let Ok(bytes) = weights.tensor_bytes(tensor) {
+                    let mut inline = (**tensor).clone();
+                    inline.set_raw(bytes);
+                    arg.constant = Some(Arc::new(inline));
+                }
+            }
+        }
+        for op in self.ops.iter_mut().flatten() {
+            for body in &mut op.bodies {
+                body.net.read_small_constants(weights, bytes_max);
+            }
+        }
     }
 }

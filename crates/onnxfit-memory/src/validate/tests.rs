@@ -18,7 +18,7 @@ fn programs() -> impl Strategy<Value = Program> {
             element: Some(DataType::Float),
             is_tensor: true,
             declared: Some(vec![DeclaredDim::Value(SHAPES[shape])]),
-            known_integers: None,
+            ..Value::default()
         };
         let mut program = Program { values: vec![value(0, 0)], inputs: vec![ValueIdx::new(0)], ..Program::default() };
         for (i, (left, right, operator, shape, is_output)) in nodes.into_iter().enumerate() {

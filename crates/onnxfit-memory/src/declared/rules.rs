@@ -1,0 +1,49 @@
+//! The operators' own inference rules, one file a family, found through one registry.
+//!
+//! Restated from the ONNX operator schemas (release 1.21) and ONNX Runtime's contributed ones.
+
+mod broadcast;
+mod contributed;
+mod convolution;
+mod elementwise;
+mod generator;
+mod movement;
+mod quantization;
+mod reduction;
+mod slicing;
+
+use super::query::{Inferred, Query};
+
+/// A rule: what each output is, as far as known.
+type Rule = fn(&Query<'_>) -> Vec<Inferred>;
+
+/// One line of the registry: domain, operators, rule.
+type Entry = (&'static str, &'static [&'static str], Rule);
+
+/// All families.
+const FAMILIES: &[&[Entry]] = &[
+    elementwise::RULES,
+    broadcast::RULES,
+    convolution::RULES,
+    movement::RULES,
+    slicing::RULES,
+    reduction::RULES,
+    generator::RULES,
+    quantization::RULES,
+    contributed::RULES,
+];
+
+/// What the operator's rule says; nothing for an operator without one.
+pub(super) fn apply(query: &Query<'_>) -> Vec<Inferred> {
+    let node = query.node;
+    let rule = FAMILIES
+        .iter()
+        .flat_map(|family| family.iter())
+        .find(|(domain, operators, _)| *domain == node.domain && operators.contains(&node.op_type.as_str()));
+    rule.map(|(.., rule)| rule(query)).unwrap_or_default()
+}
+
+/// One output.
+fn one(inferred: Inferred) -> Vec<Inferred> {
+    vec![inferred]
+}

@@ -1,0 +1,137 @@
+//! ONNX Runtime's own graph transforms, so that a model straight from the exporter is predicted as
+//! it will run.
+//!
+//! [`rewrite`] takes a model through the steps of `InferenceSession::TransformGraph`
+//! (inference_session.cc, ORT 1.31): constants become initializers, level 1 runs up to ten rounds,
+//! nodes are placed on a provider, level 2 runs, casts are inserted around nodes that have no
+//! kernel for their type. One file per transform, one line per transform in [`registry`], in the
+//! runtime's own order. New nodes get ids above all old ones, in the order the runtime makes them,
+//! so the execution order that follows from ids is the runtime's.
+
+mod constant_node;
+mod content;
+mod infer;
+mod net;
+mod registry;
+
+mod rules;
+mod conv_fold;
+mod constant_sharing;
+mod common_subexpressions;
+mod fold;
+
+use std::sync::Arc;
+
+use onnxfit_base::Diagnostic;
+use onnxfit_graph::Model;
+use onnxfit_onnx::TensorSource;
+
+use net::Net;
+
+pub use content::FOLDED_LOCATION;
+
+/// The domain of ONNX Runtime's own operators.
+const MS: &str = "com.microsoft";
+/// How often a level runs at most (`GraphTransformerManager`, steps_).
+const N_STEPS_MAX: usize = 10;
+/// External tensors up to this size are read, because shapes may depend on what they hold.
+const READ_BYTES_MAX: u64 = 64 << 10;
+
+/// `GraphOptimizationLevel`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Only what every session does.
+    Disable,
+    /// ONNX operators only.
+    Basic,
+    /// Also ONNX Runtime's own operators.
+    Extended,
+    /// Also layout changes; those of the CPU provider are not imitated.
+    #[default]
+    All,
+}
+
+/// Where the nodes run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Provider {
+    /// The CPU provider.
+    #[default]
+    Cpu,
+    /// The CUDA provider, the CPU for what it does not know.
+    Cuda,
+}
+
+/// How the session is set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RewriteOptions {
+    /// The optimization level.
+    pub level: Level,
+    /// The provider.
+    pub provider: Provider,
+    /// Release of ONNX Runtime, as 1.31 is `(1, 31)`.
+    pub ort_version: (u32, u32),
+    /// `optimization.constant_folding_max_output_size_in_bytes`; 0 is no limit.
+    pub constant_folding_max_bytes: u64,
+    /// Transforms and rules to leave out, by ONNX Runtime's names.
+    pub disabled_optimizers: Vec<String>,
+}
+
+impl Default for RewriteOptions {
+    fn default() -> Self {
+        Self {
+            level: Level::default(),
+            provider: Provider::default(),
+            ort_version: (1, 31),
+            constant_folding_max_bytes: 1 << 30,
+            disabled_optimizers: Vec::new(),
+        }
+    }
+}
+
+/// A rewritten model.
+#[derive(Clone, Debug)]
+pub struct RewriteOutcome {
+    /// The model as the runtime will run it.
+    pub model: Model,
+    /// Which transforms changed something, in order, and how often.
+    pub applied: Vec<(&'static str, usize)>,
+    /// What could not be followed.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Everything a transform may know besides the graph.
+pub(crate) struct Context<'a> {
+    pub(crate) options: &'a RewriteOptions,
+}
+
+/// Rewrites a model as ONNX Runtime would on loading it.
+///
+/// Weights may be absent: a tensor folded from them is then known by type and shape only, and
+/// points to [`FOLDED_LOCATION`].
+pub fn rewrite(model: &Model, options: &RewriteOptions, weights: Option<&dyn TensorSource>) -> RewriteOutcome {
+    let opsets = Arc::new(model.opset_imports().clone());
+    let mut net = Net::from_graph(&model.graph, &opsets, false);
+    if let Some(weights) = weights {
+        net.read_small_constants(weights, READ_BYTES_MAX);
+    }
+    let mut diagnostics = Vec::new();
+    let context = Context { options };
+    let applied = registry::run(&mut net, &context);
+    let mut result = model.clone();
+    match net.patch(&model.graph).and_then(|patch| result.graph.apply(&patch)) {
+        Ok(()) => {
+            if options.level >= Level::Extended {
+                result.import_opset(MS, 1);
+            }
+        }
+        Err(error) => {
+            let message = format!("ONNX Runtime's graph rewrites could not be followed: {error}");
+            diagnostics.push(Diagnostic::warning("rewrite-failed", message));
+            result = model.clone();
+        }
+    }
+    RewriteOutcome { model: result, applied, diagnostics }
+}
+
+#[cfg(test)]
+mod tests;

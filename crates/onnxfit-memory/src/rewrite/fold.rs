@@ -1,0 +1,194 @@
+//! Constant folding: nodes that read only initializers become initializers.
+//!
+//! constant_folding.cc (ORT 1.31), all providers, level 1. A node is folded only if its output
+//! size can be told from inferred shapes beforehand (since 1.27). What the result holds matters
+//! only where a shape may depend on it: there the evaluator computes it, everywhere else the
+//! initializer is known by type and shape.
+
+mod arithmetic;
+mod evaluate;
+mod inline;
+mod moves;
+mod value;
+
+use onnxfit_graph::Dim;
+use onnxfit_onnx::DataType;
+use onnxfit_onnx::proto::TensorProto;
+
+use super::content;
+use super::net::{ArgId, Net, OpId};
+use super::{Context, MS, kernels};
+use evaluate::{Call, evaluate};
+use value::Value;
+
+/// Folds what can be folded; returns how many nodes went.
+pub(super) fn fold_constants(net: &mut Net, context: &Context<'_>) -> usize {
+    let mut n_folded = 0;
+    for id in net.topological_order() {
+        if net.get(id).is_none() {
+            continue;
+        }
+        if n_folded > 0 && net.op(id).bodies.is_empty() {
+            net.resolve_op(id);
+        }
+        let folded = match net.op(id).op_type.as_str() {
+            "If" => {
+                if inline::inline_if(net, id) {
+                    n_folded += 1;
+                }
+                continue;
+            }
+            "Shape" => fold_shape(net, id),
+            _ => fold_node(net, id, context),
+        };
+        let Some(results) = folded else { continue };
+        let op = net.op(id);
+        let outputs = op.outputs.clone();
+        let parents: Vec<OpId> = op.inputs.iter().flatten().filter_map(|arg| net.producer(*arg)).collect();
+        for parent in parents {
+            if net.get(parent).is_some() {
+                net.remove_upwards(parent);
+            }
+        }
+        net.remove_op(id);
+        for (output, tensor) in outputs.into_iter().zip(results) {
+            if let (Some(output), Some(tensor)) = (output, tensor) {
+                net.set_constant(output, tensor);
+            }
+        }
+        n_folded += 1;
+    }
+    n_folded
+}
+
+/// A `Shape` node folds as soon as the shape of its input is known.
+fn fold_shape(net: &Net, id: OpId) -> Option<Vec<Option<TensorProto>>> {
+    let op = net.op(id);
+    let dims = net.arg(op.input(0)?).static_shape()?;
+    let rank = dims.len() as i64;
+    let place = |at: i64| (if at < 0 { at + rank } else { at }).clamp(0, rank);
+    let start = place(op.int("start").unwrap_or(0));
+    let end = place(op.int("end").unwrap_or(i64::MAX)).max(start);
+    let values = &dims[start as usize..end as usize];
+    Some(vec![Some(TensorProto::from_i64("", &[values.len() as i64], values))])
+}
+
+/// Whether an operator gives the same result every time (`IsOperationDeterministic`).
+pub(super) fn is_deterministic(domain: &str, op_type: &str) -> bool {
+    match domain {
+        "" => !matches!(
+            op_type,
+            "RandomUniform" | "RandomNormal" | "RandomUniformLike" | "RandomNormalLike" | "Multinomial" | "Dropout"
+        ),
+        MS => matches!(op_type, "QuantizeLinear" | "DequantizeLinear"),
+        _ => false,
+    }
+}
+
+fn can_fold(net: &Net, id: OpId, check_inputs: bool) -> bool {
+    let op = net.op(id);
+    is_deterministic(&op.domain, &op.op_type)
+        && op.bodies.is_empty()
+        && (!check_inputs || op.inputs.iter().flatten().all(|arg| net.is_constant(*arg)))
+}
+
+fn fold_node(net: &Net, id: OpId, context: &Context<'_>) -> Option<Vec<Option<TensorProto>>> {
+    if !can_fold(net, id, true) {
+        return None;
+    }
+    let op = net.op(id);
+    if op.op_type == "DequantizeLinear" && !can_fold_quantized(net, id) {
+        return None;
+    }
+    let limit = context.options.constant_folding_max_bytes;
+    let size = estimated_bytes(net, id);
+    if limit > 0 && (size? > limit) {
+        return None;
+    }
+    let element_types: Vec<DataType> = op.inputs.iter().flatten().filter_map(|arg| net.arg(*arg).elem).collect();
+    if !kernels::cpu_has(&op.domain, &op.op_type, &element_types) {
+        return None;
+    }
+    if let Some(results) = computed(net, id) {
+        return Some(results);
+    }
+    // The content is out of reach, but the type and shape are known.
+    op.outputs
+        .iter()
+        .map(|output| match output {
+            None => Some(None),
+            Some(output) => {
+                let arg = net.arg(*output);
+                Some(Some(content::placeholder(&arg.name, arg.elem?, &arg.static_shape()?)))
+            }
+        })
+        .collect()
+}
+
+/// A dequantization folds only together with the quantization that follows.
+fn can_fold_quantized(net: &Net, id: OpId) -> bool {
+    if !net.has_only_edges(id, 1) {
+        return false;
+    }
+    let Some(middle) = net.first_child(id) else { return false };
+    let op = net.op(middle);
+    if op.inputs.len() != 1 || op.outputs.len() != 1 || !net.has_only_edges(middle, 1) {
+        return false;
+    }
+    net.first_child(middle).is_some_and(|last| {
+        net.op(last).op_type == "QuantizeLinear" && can_fold(net, middle, false) && can_fold(net, last, false)
+    })
+}
+
+fn computed(net: &Net, id: OpId) -> Option<Vec<Option<TensorProto>>> {
+    let op = net.op(id);
+    let mut inputs = Vec::with_capacity(op.inputs.len());
+    for input in &op.inputs {
+        inputs.push(match input {
+            None => None,
+            Some(arg) => Some(Value::of(net.constant(*arg)?)?),
+        });
+    }
+    let values = evaluate(&Call { op, inputs })?;
+    // What shape inference knows must agree, or the evaluator has misread the node.
+    let agrees = op.outputs.iter().zip(&values).all(|(output, value)| {
+        output.is_none_or(|output| agrees(net, output, value))
+    });
+    (agrees && values.len() >= op.outputs.len()).then(|| {
+        op.outputs.iter().zip(&values).map(|(output, value)| output.map(|_| value.to_tensor())).collect()
+    })
+}
+
+fn agrees(net: &Net, output: ArgId, value: &Value) -> bool {
+    let arg = net.arg(output);
+    arg.elem.is_none_or(|elem| elem == value.elem)
+        && arg.shape.as_ref().is_none_or(|shape| {
+            shape.len() == value.dims.len()
+                && shape.iter().zip(&value.dims).all(|(dim, have)| match dim {
+                    Dim::Known(want) => *want == *have as i64,
+                    _ => true,
+                })
+        })
+}
+
+/// The bytes of all outputs, if inferred shapes tell (`EstimateNodeOutputSizeInBytes`).
+fn estimated_bytes(net: &Net, id: OpId) -> Option<u64> {
+    let op = net.op(id);
+    let bytes_of = |arg: ArgId| {
+        let arg = net.arg(arg);
+        let n = arg.static_shape()?.iter().try_fold(1u64, |n, dim| n.checked_mul(u64::try_from(*dim).ok()?))?;
+        // Strings count as the slots that hold them.
+        if arg.elem? == DataType::String { n.checked_mul(32) } else { arg.elem?.packed_bytes(n) }
+    };
+    if op.is("Identity") {
+        return bytes_of(op.input(0)?);
+    }
+    if op.is("ConstantOfShape") {
+        if let Some(dims) = op.input(0).and_then(|arg| net.constant_ints(arg)) {
+            let elem = op.tensor("value").map_or(Some(DataType::Float), |tensor| tensor.element_type().ok())?;
+            let n = dims.iter().try_fold(1u64, |n, dim| n.checked_mul(u64::try_from(*dim).ok()?))?;
+            return elem.packed_bytes(n);
+        }
+    }
+    op.outputs.iter().flatten().try_fold(0u64, |total, arg| total.checked_add(bytes_of(*arg)?))
+}

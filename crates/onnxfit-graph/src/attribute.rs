@@ -67,7 +67,7 @@ impl Attribute {
     }
 
     /// The attribute as a file has it.
-    pub(crate) fn to_proto(&self) -> AttributeProto {
+    pub fn to_proto(&self) -> AttributeProto {
         let mut proto = AttributeProto {
             name: Some(self.name.clone()),
             doc_string: self.doc_string.clone(),

@@ -1,0 +1,223 @@
+//! If, Loop and Scan: graphs inside the graph.
+
+use onnxfit_onnx::DataType;
+
+use crate::context::{Dims, RuleContext, axis_of};
+use crate::expr::Expr;
+use crate::fact::{Fact, Kind};
+use crate::registry::Entry;
+use crate::scalar::Scalar;
+use crate::state::Mode;
+
+pub(super) const TABLE: &[Entry] = &[("", "If", if_), ("", "Loop", loop_), ("", "Scan", scan)];
+
+/// Rounds after which a loop's shapes are given up as unstable.
+const N_ROUNDS_MAX: usize = 4;
+
+fn if_(context: &mut RuleContext<'_, '_>) -> Option<()> {
+    let condition = context.input(0).and_then(Fact::scalar).and_then(|scalar| scalar.is_true());
+    let taken = condition.filter(|_| context.mode() == Mode::Full);
+    let outputs = match taken {
+        Some(true) => context.run_subgraph("then_branch", &[])?,
+        Some(false) => context.run_subgraph("else_branch", &[])?,
+        None => {
+            let then = context.run_subgraph("then_branch", &[])?;
+            let otherwise = context.run_subgraph("else_branch", &[])?;
+            let pairs = then.iter().zip(&otherwise).enumerate();
+            pairs.map(|(output, (a, b))| context.either(output, a, b)).collect()
+        }
+    };
+    for (output, fact) in outputs.into_iter().enumerate() {
+        context.set_fact(output, fact);
+    }
+    Some(())
+}
+
+fn loop_(context: &mut RuleContext<'_, '_>) -> Option<()> {
+    let body = context.node.graph("body")?;
+    let n_carried = context.n_inputs().saturating_sub(2);
+    let n_trips = context.input(0).and_then(Fact::scalar).and_then(|scalar| scalar.as_expr().cloned());
+    let starts_true = match context.input(1) {
+        None => Some(true),
+        Some(fact) => fact.scalar().and_then(|scalar| scalar.is_true()),
+    };
+    let iteration = Fact::tensor(Some(DataType::Int64), Some(Vec::new()));
+    let condition = Fact::tensor(Some(DataType::Bool), Some(Vec::new()));
+    let initial: Vec<Fact> =
+        (2..context.n_inputs()).map(|index| context.input(index).cloned().unwrap_or_default()).collect();
+    if n_trips.as_ref().is_some_and(|n| n.is(0)) || starts_true == Some(false) {
+        return loop_never_runs(context, body.outputs().len(), &initial);
+    }
+    let mut carried: Vec<Fact> = initial.clone();
+    let mut outputs = Vec::new();
+    let mut is_stable = false;
+    for _ in 0..N_ROUNDS_MAX {
+        let mut inputs = vec![iteration.clone(), condition.clone()];
+        inputs.extend(carried.iter().cloned());
+        outputs = context.run_subgraph("body", &inputs)?;
+        let next: Vec<Fact> = (0..n_carried)
+            .map(|at| match outputs.get(at + 1) {
+                Some(made) => widened(context, at, &carried[at], made),
+                None => carried[at].clone(),
+            })
+            .collect();
+        is_stable = next == carried;
+        carried = next;
+        if is_stable {
+            break;
+        }
+    }
+    if !is_stable {
+        carried.fill(Fact::default());
+    }
+    // The loop ends by its count alone if the body never says stop.
+    let never_stops = starts_true == Some(true)
+        && outputs.first().and_then(Fact::scalar).is_some_and(|scalar| scalar.is_true() == Some(true));
+    let runs_in_full = never_stops || (starts_true == Some(true) && passes_condition_on(context));
+    for at in 0..n_carried {
+        let mut fact = carried[at].clone();
+        if let (Some(n_trips), true, Some(made)) = (&n_trips, runs_in_full, outputs.get(at + 1)) {
+            grow(&initial[at], &carried[at], made, n_trips, &mut fact);
+        }
+        context.set_fact(at, fact);
+    }
+    for output in n_carried..context.n_outputs() {
+        let Some(made) = outputs.get(output + 1) else { continue };
+        let n = match (&n_trips, runs_in_full) {
+            (Some(n_trips), true) => n_trips.larger(&Expr::constant(0)),
+            (most, _) => Some(context.data_dependent_dim(output, 0, most.clone())),
+        };
+        stack(context, output, made, n, 0);
+    }
+    Some(())
+}
+
+/// Whether the body's condition output is just its condition input.
+fn passes_condition_on(context: &RuleContext<'_, '_>) -> bool {
+    let Some(body) = context.node.graph("body") else { return false };
+    let (Some(input), Some(mut output)) = (body.inputs().get(1).copied(), body.outputs().first().copied()) else {
+        return false;
+    };
+    while let Some((_, node)) = body.producer(output).filter(|(_, node)| node.is("Identity")) {
+        match node.input(0) {
+            Some(before) => output = before,
+            None => return false,
+        }
+    }
+    input == output
+}
+
+fn loop_never_runs(context: &mut RuleContext<'_, '_>, n_made: usize, initial: &[Fact]) -> Option<()> {
+    // What scan outputs would have been made of still says their rank and type.
+    let inputs: Vec<Fact> = [Fact::default(), Fact::default()].into_iter().chain(initial.iter().cloned()).collect();
+    let outputs = context.run_subgraph("body", &inputs).unwrap_or_else(|| vec![Fact::default(); n_made]);
+    for (at, fact) in initial.iter().enumerate() {
+        context.set_fact(at, fact.clone());
+    }
+    for output in initial.len()..context.n_outputs() {
+        if let Some(made) = outputs.get(output + 1) {
+            stack(context, output, made, Some(Expr::constant(0)), 0);
+        }
+    }
+    Some(())
+}
+
+/// What holds before every round: for what was carried in so far and what came out.
+fn widened(context: &mut RuleContext<'_, '_>, output: usize, before: &Fact, after: &Fact) -> Fact {
+    let mut fact = context.either(output, before, after);
+    // A sequence that grows has no one length; a tensor that changes has no one content.
+    if let (Kind::Sequence(sequence), Kind::Sequence(made)) = (&mut fact.kind, &after.kind)
+        && sequence.length != made.length
+    {
+        sequence.length = None;
+        sequence.items = None;
+    }
+    fact
+}
+
+/// Sizes that grow by the same amount each round are known at the end.
+fn grow(initial: &Fact, carried: &Fact, made: &Fact, n_trips: &Expr, fact: &mut Fact) {
+    let (Some(start), Some(before), Some(after), Some(dims)) =
+        (&initial.shape, &carried.shape, &made.shape, &mut fact.shape)
+    else {
+        return;
+    };
+    for (((start, before), after), dim) in start.iter().zip(before).zip(after).zip(dims) {
+        let step = after.sub(before).filter(|step| {
+            before.as_symbol().is_some_and(|name| step.symbols().iter().all(|symbol| symbol.name() != name))
+        });
+        if before != start
+            && let Some(total) = step.and_then(|step| start.add(&step.mul(n_trips)?))
+        {
+            *dim = total;
+        }
+    }
+}
+
+/// Sets an output to `n` of the same thing along a new axis.
+fn stack(context: &mut RuleContext<'_, '_>, output: usize, made: &Fact, n: Option<Expr>, axis: usize) {
+    let dims = made.shape.as_ref().map(|shape| {
+        let mut dims: Dims = shape.iter().cloned().map(Some).collect();
+        dims.insert(axis.min(dims.len()), n);
+        dims
+    });
+    context.set(output, made.element_type, dims);
+}
+
+fn scan(context: &mut RuleContext<'_, '_>) -> Option<()> {
+    let body = context.node.graph("body")?;
+    let n_scanned = usize::try_from(context.node.int("num_scan_inputs")?).ok()?;
+    // Operator set 8 has an optional length first, and a batch axis.
+    let is_old = context.opset < 9;
+    let first = usize::from(is_old);
+    let n_state = context.n_inputs().checked_sub(first)?.checked_sub(n_scanned)?;
+    let scan_axis = |name: &str, at: usize| context.node.ints(name).and_then(|axes| axes.get(at).copied()).unwrap_or(0);
+    let mut inputs: Vec<Fact> = Vec::new();
+    let mut n_steps: Option<Expr> = None;
+    for at in 0..n_state + n_scanned {
+        let mut fact = context.input(first + at).cloned().unwrap_or_default();
+        fact.value = None;
+        if let Some(shape) = &mut fact.shape {
+            if is_old && !shape.is_empty() {
+                shape.remove(0);
+            }
+            if at >= n_state
+                && let Some(axis) = axis_of(scan_axis("scan_input_axes", at - n_state), shape.len())
+            {
+                n_steps = n_steps.or(Some(shape.remove(axis)));
+                // Later inputs have the same length, so the first one's is kept.
+                if inputs.len() > n_state && shape.len() + 1 == context.rank(first + at)? - first {}
+            }
+        }
+        inputs.push(fact);
+    }
+    let batch = if is_old { context.dim(1, 0) } else { None };
+    let mut outputs = context.run_subgraph("body", &inputs)?;
+    // State keeps its shape from step to step; a second run sees what the first one settled.
+    for at in 0..n_state {
+        let settled = outputs.get(at).map(|made| widened(context, at, &inputs[at], made)).unwrap_or_default();
+        inputs[at] = settled;
+    }
+    outputs = context.run_subgraph("body", &inputs).unwrap_or(outputs);
+    let _ = body;
+    for output in 0..context.n_outputs() {
+        let Some(made) = outputs.get(output).cloned() else { continue };
+        if output < n_state {
+            let dims = made.shape.as_ref().map(|shape| {
+                let batch = is_old.then(|| batch.clone());
+                batch.into_iter().chain(shape.iter().cloned().map(Some)).collect()
+            });
+            context.set(output, made.element_type, dims);
+            continue;
+        }
+        let rank = made.rank().unwrap_or(0) + 1;
+        let axis = axis_of(scan_axis("scan_output_axes", output - n_state), rank).unwrap_or(0);
+        stack(context, output, &made, n_steps.clone(), axis);
+        if let (true, Some(shape)) = (is_old, context.output(output).and_then(|fact| fact.shape.clone())) {
+            let dims = std::iter::once(batch.clone()).chain(shape.into_iter().map(Some)).collect();
+            context.set(output, made.element_type, Some(dims));
+        }
+    }
+    let _ = Scalar::int;
+    Some(())
+}

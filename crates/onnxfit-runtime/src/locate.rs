@@ -161,6 +161,7 @@ pub fn find(places: &Places) -> Found {
                 found.folder(Origin::Python, &folder.join("capi"));
                 break;
             }
+            found.refuse(Origin::Python, program, "is not there, or has no onnxruntime package");
         }
     }
     if let Some(cache) = &places.cache {

@@ -62,3 +62,12 @@ fn finds_nothing_in_no_place() {
     assert_eq!(found, Found::default());
     assert_eq!(found.library(), None);
 }
+
+#[test]
+fn a_python_without_the_package_is_told() {
+    let places = Places { python_programs: vec![PathBuf::from("no-such-python")], ..Places::default() };
+    assert_eq!(
+        find(&places).to_string(),
+        "Python          no-such-python: is not there, or has no onnxruntime package\n"
+    );
+}

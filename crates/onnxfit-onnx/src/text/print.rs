@@ -140,7 +140,13 @@ impl Printer {
         let infos: Vec<&ValueInfoProto> = infos.collect();
         if !graph.initializer.is_empty() || !infos.is_empty() {
             let _ = write!(self.text, "\n{}<", indent(depth));
-            self.list("", "", &graph.initializer, |printer, tensor| print_tensor::tensor(printer, tensor, true));
+            self.list("", "", &graph.initializer, |printer, tensor| {
+                // Bare, a weight that an input or a node shares its name with would read as a type.
+                match print_tensor::is_absent(tensor) && !given.contains(tensor.name()) {
+                    true => print_tensor::declaration(printer, tensor),
+                    false => print_tensor::tensor(printer, tensor, true),
+                }
+            });
             let separator = if graph.initializer.is_empty() { "" } else { ", " };
             self.list(if infos.is_empty() { "" } else { separator }, ">\n", infos, Self::value_info);
             self.push(&"   ".repeat(depth));

@@ -9,26 +9,23 @@ use super::print::{Printer, float_text, type_name};
 
 /// `type[dims] name = {values}`; outside the list of initializers, name and `=` may be missing.
 pub(super) fn tensor(printer: &mut Printer, tensor: &TensorProto, is_initializer: bool) {
-    printer.push(type_name(tensor.data_type.unwrap_or(0)));
-    if !tensor.dims.is_empty() {
-        printer.list("[", "]", &tensor.dims, |printer, size| printer.push(&size.to_string()));
-    }
-    if is_initializer || !tensor.name().is_empty() {
-        printer.push(" ");
-        printer.name(tensor.name());
-    }
-    if tensor.is_external() {
-        match (is_absent(tensor), is_initializer) {
-            (true, true) => {}
-            (true, false) => printer.push(" {...}"),
-            (false, _) => {
-                printer.push(" = ");
-                printer.entries(&tensor.external_data);
-            }
+    if is_initializer {
+        declaration(printer, tensor);
+    } else {
+        tensor_type(printer, tensor);
+        if !tensor.name().is_empty() {
+            printer.push(" ");
+            printer.name(tensor.name());
         }
-        return;
+    }
+    if tensor.is_external() && !is_absent(tensor) {
+        printer.push(" = ");
+        return printer.entries(&tensor.external_data);
     }
     printer.push(if is_initializer { " = " } else { " " });
+    if is_absent(tensor) {
+        return printer.push("{...}");
+    }
     let is_short = tensor.n_elements().is_ok_and(|n_elements| n_elements <= printer.options.elements_max);
     match (is_short, tensor.element_type()) {
         (true, Ok(DataType::String)) => printer.list("{", "}", &tensor.string_data, |printer, value| {
@@ -39,6 +36,20 @@ pub(super) fn tensor(printer: &mut Printer, tensor: &TensorProto, is_initializer
             _ => printer.push("{...}"),
         },
         _ => printer.push("{...}"),
+    }
+}
+
+/// `type[dims] name`.
+pub(super) fn declaration(printer: &mut Printer, tensor: &TensorProto) {
+    tensor_type(printer, tensor);
+    printer.push(" ");
+    printer.name(tensor.name());
+}
+
+fn tensor_type(printer: &mut Printer, tensor: &TensorProto) {
+    printer.push(type_name(tensor.data_type.unwrap_or(0)));
+    if !tensor.dims.is_empty() {
+        printer.list("[", "]", &tensor.dims, |printer, size| printer.push(&size.to_string()));
     }
 }
 

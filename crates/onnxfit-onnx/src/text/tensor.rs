@@ -68,7 +68,7 @@ fn values(cursor: &mut Cursor<'_>, tensor: &mut TensorProto) -> Result<(), TextE
     cursor.list("{", "}", |cursor| {
         if n_values == 0 && cursor.take("...") {
             is_elided = true;
-            return Ok(());
+            return if cursor.peek() == Some('}') { Ok(()) } else { Err(cursor.expected("`}`")) };
         }
         n_values += 1;
         match data_type {

@@ -177,6 +177,26 @@ fn a_weight_without_values_is_absent_and_a_value_that_a_node_writes_is_none() {
 }
 
 #[test]
+fn an_absent_weight_may_share_its_name_with_an_input() {
+    let text = "g (float[2] w = {...}) => (float[2] y) <float[2] v = {...}> { y = Add(w, v) }";
+    printed(
+        text,
+        expect![[r#"
+            <
+               ir_version: 10,
+               opset_import: ["" : 21, "com.microsoft" : 1]
+            >
+            g (float[2] w) => (float[2] y)
+               <float[2] w = {...}, float[2] v>
+            {
+               y = Add (w, v)
+            }
+        "#]],
+    );
+    error("g () => () <float[2] w = {..., 1}> {}", expect!["line 1, column 30: expected `}`, found `,`"]);
+}
+
+#[test]
 fn values_of_every_type_become_the_bytes_of_a_file() {
     let cases: [(&str, &[u8]); 14] = [
         ("int4[3] w = {1, -2, 7}", &[0xe1, 0x07]),

@@ -27,15 +27,21 @@ fn stem(path: &Path) -> String {
     name.split('.').next().unwrap().to_owned()
 }
 
-/// The sizes of a graph's first measured variant.
+/// The sizes of a graph's first measured variant, and the inputs that were filled with a constant.
 fn first_variant(path: &Path) -> Bindings {
     let meta = path.parent().unwrap().with_file_name("graphs").join(format!("{}.meta.json", stem(path)));
     let meta: serde_json::Value = serde_json::from_slice(&std::fs::read(meta).unwrap()).unwrap();
     let mut bindings = Bindings::default();
     for (name, number) in meta["variants"][0].as_object().into_iter().flatten() {
-        if let Some(number) = number.as_i64() {
-            bindings.dims.insert(name.clone(), number);
-        }
+        bindings.dims.extend(number.as_i64().map(|number| (name.clone(), number)));
+    }
+    for (input, shape) in meta["shapes"].as_object().into_iter().flatten() {
+        let number = |dim: &serde_json::Value| dim.as_i64().unwrap_or_else(|| bindings.dims[dim.as_str().unwrap()]);
+        bindings.inputs.insert(input.clone(), shape.as_array().unwrap().iter().map(number).collect());
+    }
+    for (input, fill) in meta["fills"].as_object().into_iter().flatten() {
+        let number = fill.as_str().and_then(|fill| fill.strip_prefix("const:")?.parse().ok());
+        bindings.values.extend(number.map(|number| (input.clone(), vec![number])));
     }
     bindings
 }

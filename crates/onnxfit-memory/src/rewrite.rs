@@ -15,7 +15,7 @@ mod net;
 mod registry;
 
 mod rules;
-mod conv_fold;
+mod kernels;
 mod constant_sharing;
 mod common_subexpressions;
 mod fold;

@@ -148,7 +148,7 @@ pub fn simulate(compiled: &Compiled, options: &SimulateOptions, runs: &[RunSizes
             break;
         }
         machine.begin_run();
-        let sizes = with_copies(compiled, sizes);
+        let sizes = complete(compiled, sizes);
         let result = Frame::run_session(compiled, &sizes, &mut machine, &mut patterns);
         machine.trace.push(Event::RunEnds);
         let at_end = machine.snapshot();
@@ -171,18 +171,28 @@ pub fn simulate(compiled: &Compiled, options: &SimulateOptions, runs: &[RunSizes
     outcome
 }
 
-/// The sizes of a run, with those of the copies that placement added.
-fn with_copies<'a>(compiled: &Compiled, sizes: &'a RunSizes) -> Cow<'a, RunSizes> {
+/// The sizes of a run, with those that need no shape inference: weights, and the copies that
+/// placement added.
+fn complete<'a>(compiled: &Compiled, sizes: &'a RunSizes) -> Cow<'a, RunSizes> {
     let values = &compiled.program.values;
-    if sizes.tensors.len() >= values.len() {
-        return Cow::Borrowed(sizes);
+    let mut all = Cow::Borrowed(sizes);
+    for weight in compiled.program.weights.iter().filter(|weight| weight.size.is_some()) {
+        if sizes.tensor(weight.value).is_none() {
+            let all = all.to_mut();
+            all.tensors.resize(values.len().max(all.tensors.len()), None);
+            all.tensors[weight.value.index()].clone_from(&weight.size);
+        }
     }
-    let mut all = sizes.clone();
-    for value in &values[sizes.tensors.len()..] {
-        let tensor = value.copy_of.and_then(|original| all.tensor(original).cloned());
-        all.tensors.push(tensor);
+    if values.len() > sizes.tensors.len() {
+        let all = all.to_mut();
+        all.tensors.resize(values.len(), None);
+        for (index, value) in values.iter().enumerate() {
+            if let Some(original) = value.copy_of {
+                all.tensors[index] = all.tensors[original.index()].clone();
+            }
+        }
     }
-    Cow::Owned(all)
+    all
 }
 
 /// Weights first, then what kernels make of them.

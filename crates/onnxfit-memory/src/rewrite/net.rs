@@ -19,6 +19,8 @@ use onnxfit_onnx::proto::TensorProto;
 
 use super::Provider;
 
+pub(crate) use read::known_dim;
+
 onnxfit_base::typed_id!(
     /// A node, by ONNX Runtime's index.
     OpId

@@ -1,0 +1,127 @@
+//! Which models may be cut along their batch, and why the others may not.
+
+use std::path::PathBuf;
+
+use expect_test::expect;
+use onnxfit_graph::Model;
+use onnxfit_onnx::{ModelFile, text};
+use onnxfit_rewrite::batch::batch_split;
+
+fn split(source: &str) -> String {
+    let model = Model::from_proto(&text::parse(source).expect("the fixture parses")).expect("the fixture is a graph");
+    match batch_split(&model, None) {
+        Ok(split) => format!("{} in {:?} out {:?}", split.dim, split.inputs, split.outputs),
+        Err(refusal) => refusal.to_string(),
+    }
+}
+
+#[test]
+fn rows_stay_apart_in_a_classifier() {
+    expect![[r#"batch in {"x": 0} out {"y": 0}"#]].assert_eq(&split(
+        "g (float[batch, 3, 8, 8] x) => (float[batch, 5] y) <float[4, 3, 3, 3] w, float[4, 5] v> {
+            a = Conv(x, w)
+            b = Relu(a)
+            c = GlobalAveragePool(b)
+            d = Flatten(c)
+            e = MatMul(d, v)
+            y = Softmax(e)
+        }",
+    ));
+}
+
+#[test]
+fn a_reshape_through_the_shape_keeps_the_rows() {
+    expect![[r#"batch in {"x": 0} out {"y": 0}"#]].assert_eq(&split(
+        "g (float[batch, seq, 8] x) => (float[batch, seq, 8] y) <int64[1] zero = {0}, int64[2] tail = {2, 4}> {
+            s = Shape(x)
+            n = Gather(s, zero)
+            one = Constant<value = int64[1] {1}>()
+            t = Gather(s, one)
+            h = Concat<axis = 0>(n, t, tail)
+            a = Reshape(x, h)
+            b = Transpose<perm = [0, 2, 1, 3]>(a)
+            c = Softmax(b)
+            d = Transpose<perm = [0, 2, 1, 3]>(c)
+            y = Reshape(d, s)
+        }",
+    ));
+}
+
+#[test]
+fn a_mean_over_the_batch_mixes_rows() {
+    expect!["`m` (ReduceMean) reduces over the rows"].assert_eq(&split(
+        "g (float[batch, 4] x) => (float[batch, 4] y) {
+            m = ReduceMean<axes = [0], keepdims = 1>(x)
+            y = Sub(x, m)
+        }",
+    ));
+}
+
+#[test]
+fn a_product_of_rows_with_rows_mixes_them() {
+    expect!["`y` (MatMul) multiplies rows with rows"].assert_eq(&split(
+        "g (float[batch, 4] x) => (float[batch, batch] y) {
+            t = Transpose(x)
+            y = MatMul(x, t)
+        }",
+    ));
+}
+
+#[test]
+fn scales_found_from_the_data_mix_rows() {
+    expect!["`q` (DynamicQuantizeLinear) is not known to keep rows apart"].assert_eq(&split(
+        "g (float[batch, 4] x) => (float[batch, 4] y) {
+            q, s, z = DynamicQuantizeLinear(x)
+            y = DequantizeLinear(q, s, z)
+        }",
+    ));
+}
+
+#[test]
+fn a_division_by_the_number_of_rows_mixes_them() {
+    expect!["`f` (Cast) computes with the number of rows"].assert_eq(&split(
+        "g (float[batch, 4] x) => (float[batch, 4] y) <int64[1] zero = {0}> {
+            s = Shape(x)
+            n = Gather(s, zero)
+            f = Cast<to = 1>(n)
+            y = Div(x, f)
+        }",
+    ));
+}
+
+#[test]
+fn a_recurrent_net_has_its_rows_in_the_middle() {
+    expect![[r#"batch in {"x": 1} out {"h": 1, "y": 2}"#]].assert_eq(&split(
+        "g (float[seq, batch, 4] x) => (float[seq, 1, batch, 3] y, float[1, batch, 3] h)
+           <float[1, 12, 4] w, float[1, 12, 3] r> {
+            y, h, c = LSTM<hidden_size = 3>(x, w, r)
+        }",
+    ));
+}
+
+#[test]
+fn real_architectures_are_judged() {
+    let shared = std::env::var_os("ONNXFIT_SHARED").map_or_else(|| PathBuf::from("../../../shared"), PathBuf::from);
+    let Ok(entries) = std::fs::read_dir(shared.join("zoo/graphs")) else {
+        eprintln!("skipped: no zoo beside the repository");
+        return;
+    };
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "onnx"));
+    paths.sort();
+    let mut n_split = 0;
+    for path in &paths {
+        let model = Model::from_proto(&ModelFile::open(path).expect("it opens").proto).expect("it is a graph");
+        let name = path.file_stem().expect("it has a name").to_string_lossy();
+        match batch_split(&model, None) {
+            Ok(split) => {
+                n_split += 1;
+                println!("{name}: {} in {:?} out {:?}", split.dim, split.inputs, split.outputs);
+            }
+            Err(refusal) => println!("{name}: {refusal}"),
+        }
+    }
+    println!("{n_split} of {} may be cut", paths.len());
+    // A ratchet: what was proved once stays proved.
+    assert!(n_split >= 31, "only {n_split} of {}", paths.len());
+}

@@ -23,6 +23,11 @@ const LEFT_OUT: &[(&str, &str)] = &[
         "nodes of the blocked layout are added in the order of a hash table of addresses (nchwc_transformer.cc, ORT 1.31), and the order of execution follows",
     ),
     ("efficientnet_b4", "as above"),
+    ("light_inception_v2", "as above"),
+    ("shipped_ddddocr_det", "as above"),
+    ("shipped_nudenet_yolov8n", "as above"),
+    ("shufflenet_v2", "as above"),
+    ("ssdlite320_mobilenetv3", "as above"),
 ];
 
 /// The measurements beside the repository and the library that they were made with.

@@ -14,11 +14,11 @@ mod infer;
 mod net;
 mod registry;
 
-mod rules;
-mod kernels;
-mod constant_sharing;
 mod common_subexpressions;
+mod constant_sharing;
 mod fold;
+mod kernels;
+mod rules;
 
 use std::sync::Arc;
 

@@ -17,8 +17,12 @@ pub(crate) fn tensor(node: &Node) -> Option<TensorProto> {
         ("value_ints", AttributeValue::Ints(values)) => {
             Some(TensorProto::from_i64(name, &[values.len() as i64], values))
         }
-        ("value_string", AttributeValue::String(value)) => Some(TensorProto { string_data: vec![value.clone()], ..strings(&[]) }),
-        ("value_strings", AttributeValue::Strings(values)) => Some(TensorProto { string_data: values.clone(), ..strings(&[values.len() as i64]) }),
+        ("value_string", AttributeValue::String(value)) => {
+            Some(TensorProto { string_data: vec![value.clone()], ..strings(&[]) })
+        }
+        ("value_strings", AttributeValue::Strings(values)) => {
+            Some(TensorProto { string_data: values.clone(), ..strings(&[values.len() as i64]) })
+        }
         _ => None,
     })
 }

@@ -151,12 +151,10 @@ fn computed(net: &Net, id: OpId) -> Option<Vec<Option<TensorProto>>> {
     }
     let values = evaluate(&Call { op, inputs })?;
     // What shape inference knows must agree, or the evaluator has misread the node.
-    let agrees = op.outputs.iter().zip(&values).all(|(output, value)| {
-        output.is_none_or(|output| agrees(net, output, value))
-    });
-    (agrees && values.len() >= op.outputs.len()).then(|| {
-        op.outputs.iter().zip(&values).map(|(output, value)| output.map(|_| value.to_tensor())).collect()
-    })
+    let agrees =
+        op.outputs.iter().zip(&values).all(|(output, value)| output.is_none_or(|output| agrees(net, output, value)));
+    (agrees && values.len() >= op.outputs.len())
+        .then(|| op.outputs.iter().zip(&values).map(|(output, value)| output.map(|_| value.to_tensor())).collect())
 }
 
 fn agrees(net: &Net, output: ArgId, value: &Value) -> bool {

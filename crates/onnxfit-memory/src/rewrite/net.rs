@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use onnxfit_graph::{AttributeValue, Dim, Graph, NodeId, ValueId, ValueType};
-use onnxfit_onnx::{DataType, TensorSource};
 use onnxfit_onnx::proto::TensorProto;
+use onnxfit_onnx::{DataType, TensorSource};
 
 use super::Provider;
 

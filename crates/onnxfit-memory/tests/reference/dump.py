@@ -2,10 +2,11 @@
 
 For each zoo graph and each level (disable, basic, extended; CPU provider) one line in the table:
 
-    MODEL LEVEL OP OP*3 OP ...
+    MODEL LEVEL ORDER OP:COUNT OP:COUNT ...
 
-the operators in the order of the dumped file (the runtime's own topological order), equal
-neighbours counted; a body of a control-flow node follows it in brackets, `If[then...|else...]`.
+ORDER is the FNV-1a hash of the operators in the order of the dumped file (the runtime's own
+topological order), separated by spaces; a body of a control-flow node follows it in brackets,
+`If[else_branch:...|then_branch:...]`. The counts include the nodes of bodies.
 
 Weights are not in the zoo: external data is filled with reproducible pseudo-random numbers in a
 temporary folder (whole numbers stay small, so that indices are in range).
@@ -34,21 +35,31 @@ def op_name(node):
     return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
 
 
-def sequence(graph):
+def sequence(graph, counts):
     words = []
     for node in graph.node:
         word = op_name(node)
+        # A dumped body repeats its Constant nodes beside the initializers they became.
+        if word == "Constant":
+            continue
+        counts[word] = counts.get(word, 0) + 1
         bodies = []
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
-                bodies.append(attribute.name + ":" + sequence(attribute.g))
+                bodies.append(attribute.name + ":" + " ".join(sequence(attribute.g, counts)))
         if bodies:
             word += "[" + "|".join(sorted(bodies)) + "]"
-        if words and words[-1][0] == word:
-            words[-1][1] += 1
-        else:
-            words.append([word, 1])
-    return " ".join(word if n == 1 else f"{word}*{n}" for word, n in words)
+        words.append(word)
+    return words
+
+
+def row(graph):
+    counts = {}
+    words = sequence(graph, counts)
+    order = 0xCBF29CE484222325
+    for byte in " ".join(words).encode():
+        order = ((order ^ byte) * 0x100000001B3) % (1 << 64)
+    return f"{order:016x} " + " ".join(f"{name}:{count}" for name, count in sorted(counts.items()))
 
 
 def tensors(graph):
@@ -140,7 +151,7 @@ def main():
                     lines[name, level] = "!" + str(error).replace("\n", " ")[:200]
                     print(lines[name, level], file=sys.stderr)
                     continue
-                lines[name, level] = sequence(result.graph)
+                lines[name, level] = row(result.graph)
                 if arguments.keep:
                     shutil.copy(os.path.join(folder, "dumped.onnx"), os.path.join(arguments.keep, f"{name}.{level}.onnx"))
         with open(arguments.out, "w") as table:

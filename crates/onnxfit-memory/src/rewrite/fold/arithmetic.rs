@@ -49,7 +49,12 @@ fn binary(call: &Call<'_>, ints: fn(i64, i64) -> Option<i64>, floats: fn(f64, f6
     Some(vec![result])
 }
 
-fn pairwise(left: &Value, right: &Value, ints: fn(i64, i64) -> Option<i64>, floats: fn(f64, f64) -> f64) -> Option<Value> {
+fn pairwise(
+    left: &Value,
+    right: &Value,
+    ints: fn(i64, i64) -> Option<i64>,
+    floats: fn(f64, f64) -> f64,
+) -> Option<Value> {
     let dims = broadcast_dims(&[&left.dims, &right.dims])?;
     let (l, r) = (broadcast_positions(&left.dims, &dims), broadcast_positions(&right.dims, &dims));
     let data = match (&left.data, &right.data) {

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use crate::rewrite::content;
-use crate::rewrite::net::{ArgId, Net, OpId, Op};
+use crate::rewrite::net::{ArgId, Net, Op, OpId};
 
 /// Inlines the taken branch; `false` if the condition is not known.
 pub(super) fn inline_if(net: &mut Net, id: OpId) -> bool {

@@ -123,7 +123,8 @@ fn slice(call: &Call<'_>) -> Option<Vec<Value>> {
     let input = call.input(0)?;
     let (starts, ends) = (call.ints_of("starts", 1)?, call.ints_of("ends", 2)?);
     let axes = call.ints_of("axes", 3).unwrap_or_else(|| (0..starts.len() as i64).collect());
-    let steps = call.input(4).and_then(|value| Some(value.as_ints()?.to_vec())).unwrap_or_else(|| vec![1; starts.len()]);
+    let steps =
+        call.input(4).and_then(|value| Some(value.as_ints()?.to_vec())).unwrap_or_else(|| vec![1; starts.len()]);
     let mut taken: Vec<Vec<usize>> = input.dims.iter().map(|dim| (0..*dim).collect()).collect();
     for (at, axis) in axes.iter().enumerate() {
         let axis = axis_from_front(*axis, input.dims.len())?;
@@ -138,7 +139,8 @@ fn slice(call: &Call<'_>) -> Option<Vec<Value>> {
     }
     let mut positions = vec![0usize];
     for (axis, indices) in taken.iter().enumerate() {
-        positions = positions.iter().flat_map(|at| indices.iter().map(move |index| at * input.dims[axis] + index)).collect();
+        positions =
+            positions.iter().flat_map(|at| indices.iter().map(move |index| at * input.dims[axis] + index)).collect();
     }
     Some(vec![input.pick(taken.iter().map(Vec::len).collect(), &positions)?])
 }
@@ -163,7 +165,8 @@ fn transpose(call: &Call<'_>) -> Option<Vec<Value>> {
 }
 
 fn constant_of_shape(call: &Call<'_>) -> Option<Vec<Value>> {
-    let dims: Vec<usize> = call.input(0)?.as_ints()?.iter().map(|dim| usize::try_from(*dim)).collect::<Result<_, _>>().ok()?;
+    let dims: Vec<usize> =
+        call.input(0)?.as_ints()?.iter().map(|dim| usize::try_from(*dim)).collect::<Result<_, _>>().ok()?;
     let n = dims.iter().try_fold(1usize, |total, dim| total.checked_mul(*dim)).filter(|n| *n <= N_ELEMENTS_MAX)?;
     let fill = match call.op.tensor("value") {
         Some(tensor) => Value::of(tensor)?,
@@ -200,7 +203,8 @@ fn range(call: &Call<'_>) -> Option<Vec<Value>> {
 
 fn expand(call: &Call<'_>) -> Option<Vec<Value>> {
     let input = call.input(0)?;
-    let target: Vec<usize> = call.input(1)?.as_ints()?.iter().map(|dim| usize::try_from(*dim)).collect::<Result<_, _>>().ok()?;
+    let target: Vec<usize> =
+        call.input(1)?.as_ints()?.iter().map(|dim| usize::try_from(*dim)).collect::<Result<_, _>>().ok()?;
     let dims = broadcast_dims(&[&input.dims, &target])?;
     let positions = broadcast_positions(&input.dims, &dims);
     Some(vec![input.pick(dims, &positions)?])
@@ -208,7 +212,8 @@ fn expand(call: &Call<'_>) -> Option<Vec<Value>> {
 
 fn tile(call: &Call<'_>) -> Option<Vec<Value>> {
     let input = call.input(0)?;
-    let repeats: Vec<usize> = call.input(1)?.as_ints()?.iter().map(|times| usize::try_from(*times)).collect::<Result<_, _>>().ok()?;
+    let repeats: Vec<usize> =
+        call.input(1)?.as_ints()?.iter().map(|times| usize::try_from(*times)).collect::<Result<_, _>>().ok()?;
     if repeats.len() != input.dims.len() {
         return None;
     }

@@ -7,10 +7,20 @@ use super::layout::SHAPE;
 use super::{Context, Inferred, Rule, axis_from_front, known, one};
 
 pub(super) const RULES: &[(&str, Rule)] = &[
-    ("Shape", shape), ("Size", size), ("Gather", gather), ("GatherND", gather_nd),
-    ("GatherElements", gather_elements), ("ConstantOfShape", constant_of_shape), ("Range", range),
-    ("OneHot", one_hot), ("RandomNormal", random), ("RandomUniform", random), ("Compress", compress),
-    ("Unique", unique), ("Multinomial", multinomial), ("Embedding", gather),
+    ("Shape", shape),
+    ("Size", size),
+    ("Gather", gather),
+    ("GatherND", gather_nd),
+    ("GatherElements", gather_elements),
+    ("ConstantOfShape", constant_of_shape),
+    ("Range", range),
+    ("OneHot", one_hot),
+    ("RandomNormal", random),
+    ("RandomUniform", random),
+    ("Compress", compress),
+    ("Unique", unique),
+    ("Multinomial", multinomial),
+    ("Embedding", gather),
 ];
 
 fn shape(context: &Context<'_>) -> Vec<Inferred> {
@@ -91,7 +101,8 @@ fn one_hot(context: &Context<'_>) -> Vec<Inferred> {
 }
 
 fn random(context: &Context<'_>) -> Vec<Inferred> {
-    let elem = context.op.int("dtype").map_or(Some(DataType::Float), |to| DataType::from_number(i32::try_from(to).ok()?));
+    let elem =
+        context.op.int("dtype").map_or(Some(DataType::Float), |to| DataType::from_number(i32::try_from(to).ok()?));
     one(elem, context.op.ints("shape").map(known))
 }
 
@@ -110,7 +121,8 @@ fn compress(context: &Context<'_>) -> Vec<Inferred> {
 
 fn unique(context: &Context<'_>) -> Vec<Inferred> {
     let list = |elem| Inferred { elem, shape: Some(vec![Dim::Unknown]) };
-    let values = Inferred { elem: context.elem(0), shape: context.op.int("axis").is_none().then(|| vec![Dim::Unknown]) };
+    let values =
+        Inferred { elem: context.elem(0), shape: context.op.int("axis").is_none().then(|| vec![Dim::Unknown]) };
     vec![values, list(SHAPE), list(SHAPE), list(SHAPE)]
 }
 

@@ -6,10 +6,21 @@ use onnxfit_onnx::DataType;
 use super::{Context, Inferred, Rule, axis_from_front, dim_value, known, one};
 
 pub(super) const RULES: &[(&str, Rule)] = &[
-    ("Reshape", reshape), ("Transpose", transpose), ("Squeeze", squeeze), ("Unsqueeze", unsqueeze),
-    ("Flatten", flatten), ("Concat", concat), ("Split", split), ("Slice", slice),
-    ("DepthToSpace", depth_to_space), ("SpaceToDepth", space_to_depth), ("Pad", pad), ("Tile", tile),
-    ("Expand", expand), ("Resize", resize), ("Upsample", resize),
+    ("Reshape", reshape),
+    ("Transpose", transpose),
+    ("Squeeze", squeeze),
+    ("Unsqueeze", unsqueeze),
+    ("Flatten", flatten),
+    ("Concat", concat),
+    ("Split", split),
+    ("Slice", slice),
+    ("DepthToSpace", depth_to_space),
+    ("SpaceToDepth", space_to_depth),
+    ("Pad", pad),
+    ("Tile", tile),
+    ("Expand", expand),
+    ("Resize", resize),
+    ("Upsample", resize),
 ];
 
 fn reshape(context: &Context<'_>) -> Vec<Inferred> {
@@ -183,11 +194,16 @@ fn split(context: &Context<'_>) -> Vec<Inferred> {
                 (0..n).map(|part| chunk.min(size - part * chunk)).collect()
             }),
         };
-        Some((0..n_outputs).map(|part| {
-            let mut shape = shape.to_vec();
-            shape[axis] = sizes.as_ref().and_then(|sizes| sizes.get(part)).map_or(Dim::Unknown, |size| Dim::Known(*size));
-            shape
-        }).collect::<Vec<_>>())
+        Some(
+            (0..n_outputs)
+                .map(|part| {
+                    let mut shape = shape.to_vec();
+                    shape[axis] =
+                        sizes.as_ref().and_then(|sizes| sizes.get(part)).map_or(Dim::Unknown, |size| Dim::Known(*size));
+                    shape
+                })
+                .collect::<Vec<_>>(),
+        )
     })();
     (0..n_outputs)
         .map(|part| Inferred { elem: context.elem(0), shape: parts.as_ref().map(|parts| parts[part].clone()) })
@@ -327,9 +343,8 @@ fn resize(context: &Context<'_>) -> Vec<Inferred> {
             ..=10 => (1, usize::MAX),
             _ => (2, 3),
         };
-        let has = |index: usize| {
-            context.input(index).is_some_and(|arg| arg.static_shape().is_none_or(|dims| dims != [0]))
-        };
+        let has =
+            |index: usize| context.input(index).is_some_and(|arg| arg.static_shape().is_none_or(|dims| dims != [0]));
         if sizes_at != usize::MAX && has(sizes_at) {
             let Some(sizes) = context.values(sizes_at) else { return Some(vec![Dim::Unknown; shape.len()]) };
             if sizes.len() == shape.len() && context.op.ints("axes").is_none() {
@@ -337,9 +352,8 @@ fn resize(context: &Context<'_>) -> Vec<Inferred> {
             }
             return None;
         }
-        let scales = context.op.input(scales_at).and_then(|arg| {
-            super::super::content::floats(context.net.constant(arg)?)
-        });
+        let scales =
+            context.op.input(scales_at).and_then(|arg| super::super::content::floats(context.net.constant(arg)?));
         let Some(scales) = scales.filter(|scales| scales.len() == shape.len()) else {
             return Some(vec![Dim::Unknown; shape.len()]);
         };

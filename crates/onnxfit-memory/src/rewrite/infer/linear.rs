@@ -6,13 +6,26 @@ use onnxfit_onnx::DataType;
 use super::{Context, Inferred, Rule, broadcast, dim_value, one};
 
 pub(super) const RULES: &[(&str, Rule)] = &[
-    ("MatMul", matmul), ("MatMulInteger", matmul_integer), ("MatMulIntegerToFloat", matmul_float),
-    ("DynamicQuantizeMatMul", matmul_float), ("QLinearMatMul", qlinear_matmul), ("FusedMatMul", fused_matmul),
-    ("Gemm", gemm), ("FusedGemm", gemm),
-    ("Conv", conv), ("FusedConv", conv), ("ConvInteger", conv_integer), ("QLinearConv", qlinear_conv),
-    ("MaxPool", max_pool), ("AveragePool", pool), ("LpPool", pool),
-    ("ConvTranspose", conv_transpose), ("GlobalAveragePool", global_pool), ("GlobalMaxPool", global_pool),
-    ("GlobalLpPool", global_pool), ("Einsum", einsum),
+    ("MatMul", matmul),
+    ("MatMulInteger", matmul_integer),
+    ("MatMulIntegerToFloat", matmul_float),
+    ("DynamicQuantizeMatMul", matmul_float),
+    ("QLinearMatMul", qlinear_matmul),
+    ("FusedMatMul", fused_matmul),
+    ("Gemm", gemm),
+    ("FusedGemm", gemm),
+    ("Conv", conv),
+    ("FusedConv", conv),
+    ("ConvInteger", conv_integer),
+    ("QLinearConv", qlinear_conv),
+    ("MaxPool", max_pool),
+    ("AveragePool", pool),
+    ("LpPool", pool),
+    ("ConvTranspose", conv_transpose),
+    ("GlobalAveragePool", global_pool),
+    ("GlobalMaxPool", global_pool),
+    ("GlobalLpPool", global_pool),
+    ("Einsum", einsum),
 ];
 
 fn matmul_shape(left: &[Dim], right: &[Dim]) -> Option<Vec<Dim>> {
@@ -170,10 +183,7 @@ fn pool(context: &Context<'_>) -> Vec<Inferred> {
 
 fn max_pool(context: &Context<'_>) -> Vec<Inferred> {
     let shape = pool_shape(context);
-    vec![
-        Inferred { elem: context.elem(0), shape: shape.clone() },
-        Inferred { elem: Some(DataType::Int64), shape },
-    ]
+    vec![Inferred { elem: context.elem(0), shape: shape.clone() }, Inferred { elem: Some(DataType::Int64), shape }]
 }
 
 fn conv_transpose(context: &Context<'_>) -> Vec<Inferred> {

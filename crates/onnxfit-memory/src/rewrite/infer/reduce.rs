@@ -6,10 +6,21 @@ use onnxfit_onnx::DataType;
 use super::{Context, Inferred, Rule, axis_from_front, one};
 
 pub(super) const RULES: &[(&str, Rule)] = &[
-    ("ReduceL1", reduce), ("ReduceL2", reduce), ("ReduceLogSum", reduce), ("ReduceLogSumExp", reduce),
-    ("ReduceMax", reduce), ("ReduceMean", reduce), ("ReduceMin", reduce), ("ReduceProd", reduce),
-    ("ReduceSum", reduce), ("ReduceSumSquare", reduce), ("ArgMax", arg), ("ArgMin", arg), ("TopK", top_k),
-    ("NonZero", non_zero), ("NonMaxSuppression", non_max_suppression),
+    ("ReduceL1", reduce),
+    ("ReduceL2", reduce),
+    ("ReduceLogSum", reduce),
+    ("ReduceLogSumExp", reduce),
+    ("ReduceMax", reduce),
+    ("ReduceMean", reduce),
+    ("ReduceMin", reduce),
+    ("ReduceProd", reduce),
+    ("ReduceSum", reduce),
+    ("ReduceSumSquare", reduce),
+    ("ArgMax", arg),
+    ("ArgMin", arg),
+    ("TopK", top_k),
+    ("NonZero", non_zero),
+    ("NonMaxSuppression", non_max_suppression),
 ];
 
 fn reduce(context: &Context<'_>) -> Vec<Inferred> {
@@ -61,10 +72,7 @@ fn top_k(context: &Context<'_>) -> Vec<Inferred> {
         }
         Some(shape)
     })();
-    vec![
-        Inferred { elem: context.elem(0), shape: shape.clone() },
-        Inferred { elem: Some(DataType::Int64), shape },
-    ]
+    vec![Inferred { elem: context.elem(0), shape: shape.clone() }, Inferred { elem: Some(DataType::Int64), shape }]
 }
 
 fn non_zero(context: &Context<'_>) -> Vec<Inferred> {

@@ -223,9 +223,10 @@ impl Net {
     /// (`CanUpdateImplicitInputNameInSubgraphs`).
     pub(crate) fn bodies_allow(&self, id: OpId, to: ArgId) -> bool {
         let name = &self.arg(to).name;
-        self.output_edges(id).iter().filter(|edge| edge.slot >= self.op(edge.op).inputs.len()).all(|edge| {
-            self.op(edge.op).bodies.iter().all(|body| !body.net.has_name(name))
-        })
+        self.output_edges(id)
+            .iter()
+            .filter(|edge| edge.slot >= self.op(edge.op).inputs.len())
+            .all(|edge| self.op(edge.op).bodies.iter().all(|body| !body.net.has_name(name)))
     }
 
     /// Whether a live value of this graph or a graph inside it has a name.

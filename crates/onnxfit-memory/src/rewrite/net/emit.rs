@@ -24,7 +24,8 @@ impl Net {
                     match &arg.constant {
                         Some(_) if !is_needed => patch.remove_initializer(value),
                         Some(tensor) => {
-                            let same = graph.value(value).tensor().is_some_and(|old| std::sync::Arc::ptr_eq(old, tensor));
+                            let same =
+                                graph.value(value).tensor().is_some_and(|old| std::sync::Arc::ptr_eq(old, tensor));
                             if !same {
                                 patch.set_initializer(value, (**tensor).clone());
                             }
@@ -69,7 +70,13 @@ impl Net {
         }
     }
 
-    fn emit_op(&self, op: &Op, graph: &Graph, ids: &BTreeMap<ArgId, ValueId>, patch: &mut Patch) -> Result<(), GraphError> {
+    fn emit_op(
+        &self,
+        op: &Op,
+        graph: &Graph,
+        ids: &BTreeMap<ArgId, ValueId>,
+        patch: &mut Patch,
+    ) -> Result<(), GraphError> {
         let value = |arg: &Option<ArgId>| arg.and_then(|arg| ids.get(&arg).copied());
         let Some(origin) = op.origin else {
             let mut attributes: Vec<_> =
@@ -133,10 +140,9 @@ impl Arg {
     fn ty(&self) -> ValueType {
         match (self.elem, &self.shape, &self.other) {
             (_, _, Some(other)) => other.clone(),
-            (Some(elem), shape, _) => ValueType::Tensor(onnxfit_graph::TensorType {
-                element_type: Some(elem),
-                shape: shape.clone(),
-            }),
+            (Some(elem), shape, _) => {
+                ValueType::Tensor(onnxfit_graph::TensorType { element_type: Some(elem), shape: shape.clone() })
+            }
             (None, ..) => ValueType::Unknown,
         }
     }

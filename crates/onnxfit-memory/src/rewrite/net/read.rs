@@ -204,8 +204,7 @@ impl Net {
         } else {
             expected
         };
-        value == f64::from(expected)
-            || (value - f64::from(expected)).abs() <= 1e-8 + 1e-5 * f64::from(expected.abs())
+        value == f64::from(expected) || (value - f64::from(expected)).abs() <= 1e-8 + 1e-5 * f64::from(expected.abs())
     }
 
     /// Whether a value is a constant whole-number scalar of one value.

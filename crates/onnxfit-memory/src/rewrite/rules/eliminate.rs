@@ -46,7 +46,9 @@ pub(super) fn slice(net: &mut Net, id: OpId) -> Effect {
             if values(3).is_none_or(|axes| axes.len() != n) {
                 return Effect::None;
             }
-            if op.input(4).is_some() && values(4).is_none_or(|steps| steps.len() != n || steps.iter().any(|step| *step != 1)) {
+            if op.input(4).is_some()
+                && values(4).is_none_or(|steps| steps.len() != n || steps.iter().any(|step| *step != 1))
+            {
                 return Effect::None;
             }
         }

@@ -21,7 +21,9 @@ pub(super) fn sum(net: &mut Net, id: OpId) -> Effect {
     };
     let valid = match bias {
         [last] => last == n,
-        [first, last] => (*first == Dim::Known(1) && last == n) || (first == m && (*last == Dim::Known(1) || last == n)),
+        [first, last] => {
+            (*first == Dim::Known(1) && last == n) || (first == m && (*last == Dim::Known(1) || last == n))
+        }
         _ => false,
     };
     if !valid {

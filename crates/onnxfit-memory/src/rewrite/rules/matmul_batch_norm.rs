@@ -28,12 +28,14 @@ pub(super) fn matmul_batch_norm(net: &mut Net, id: OpId) -> Effect {
     let Some(weight) = net.input_constant(id, 1).cloned().filter(|weight| weight.dims.len() == 2) else {
         return Effect::None;
     };
-    let fits = (1..5).all(|input| net.input_constant(norm, input).is_some_and(|tensor| tensor.dims == weight.dims[1..]));
+    let fits =
+        (1..5).all(|input| net.input_constant(norm, input).is_some_and(|tensor| tensor.dims == weight.dims[1..]));
     let Ok(elem) = weight.element_type() else { return Effect::None };
     if !fits {
         return Effect::None;
     }
-    let new_weight = net.add_constant(placeholder(&format!("MatMulBnFusion_GemmB_{}", weight.name()), elem, &weight.dims));
+    let new_weight =
+        net.add_constant(placeholder(&format!("MatMulBnFusion_GemmB_{}", weight.name()), elem, &weight.dims));
     let bias = net.add_constant(placeholder("MatMulBnFusion_GemmBias", elem, &weight.dims[1..]));
     let inputs = vec![net.op(id).input(0), Some(new_weight), Some(bias)];
     let outputs = net.op(id).outputs.clone();

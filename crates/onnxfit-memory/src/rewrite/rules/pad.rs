@@ -68,7 +68,10 @@ pub(super) fn pad(net: &mut Net, id: OpId) -> Effect {
 
 fn takes_padding(net: &Net, id: OpId) -> bool {
     let op = net.op(id);
-    if !op.domain.is_empty() || !matches!(op.op_type.as_str(), "Conv" | "AveragePool" | "MaxPool") || op.outputs.len() > 1 {
+    if !op.domain.is_empty()
+        || !matches!(op.op_type.as_str(), "Conv" | "AveragePool" | "MaxPool")
+        || op.outputs.len() > 1
+    {
         return false;
     }
     if op.string("auto_pad").is_some_and(|mode| mode != "NOTSET") {

@@ -4,7 +4,10 @@
 //! allocator, which is why it shows in the arena although the original weight does not. One rule a
 //! family; a weight shared by several nodes is packed for each.
 
+mod conv_transpose;
+mod integer;
 mod matmul;
+mod recurrent;
 
 use onnxfit_base::Bytes;
 
@@ -17,6 +20,8 @@ pub(crate) struct Packed {
     pub(crate) node: NodeIdx,
     pub(crate) weight: ValueIdx,
     pub(crate) bytes: Bytes,
+    /// Whether it is reserved; the others come from the arena's regions.
+    pub(crate) reserved: bool,
 }
 
 /// What a rule is asked: a node, the position of a constant input, and that input's tensor.
@@ -28,6 +33,12 @@ const RULES: &[(&str, &str, Rule)] = &[
     ("com.microsoft", "FusedMatMul", matmul::matmul),
     ("", "Gemm", matmul::gemm),
     ("com.microsoft", "FusedGemm", matmul::gemm),
+    ("", "MatMulInteger", integer::matmul_integer),
+    ("com.microsoft", "MatMulIntegerToFloat", integer::matmul_integer),
+    ("com.microsoft", "DynamicQuantizeMatMul", integer::matmul_integer),
+    ("", "LSTM", recurrent::lstm),
+    ("", "GRU", recurrent::gru),
+    ("", "ConvTranspose", conv_transpose::cpu),
 ];
 
 /// Every packed copy, in node order.
@@ -47,7 +58,8 @@ pub(crate) fn packed(program: &Program) -> Vec<Packed> {
         for (position, input) in node.inputs.iter().enumerate() {
             let Some((weight, size)) = input.and_then(|input| Some((input, sizes[input.index()]?))) else { continue };
             for bytes in rule(node, position, size) {
-                packed.push(Packed { node: index, weight, bytes: Bytes(bytes) });
+                let reserved = node.op_type != "ConvTranspose";
+                packed.push(Packed { node: index, weight, bytes: Bytes(bytes), reserved });
             }
         }
     }

@@ -62,3 +62,16 @@ impl RunSizes {
         self.tensor(value).and_then(TensorSize::bytes).unwrap_or_default()
     }
 }
+
+/// Numpy-style broadcasting of two shapes; `None` if they do not fit.
+pub(crate) fn broadcast_dims(left: &[u64], right: &[u64]) -> Option<Vec<u64>> {
+    let rank = left.len().max(right.len());
+    let at = |dims: &[u64], i: usize| (i + dims.len()).checked_sub(rank).map_or(1, |i| dims[i]);
+    (0..rank)
+        .map(|i| match (at(left, i), at(right, i)) {
+            (1, other) | (other, 1) => Some(other),
+            (left, right) if left == right => Some(left),
+            _ => None,
+        })
+        .collect()
+}

@@ -4,7 +4,12 @@
 //! them. An operator without a rule allocates its outputs in order and nothing else.
 
 mod conv;
+mod lrn;
 mod plain;
+mod recurrent;
+mod resize;
+mod select;
+mod softmax;
 
 use onnxfit_base::Bytes;
 
@@ -57,8 +62,25 @@ type Rule = fn(&Call<'_>) -> Option<Vec<Step>>;
 type Entry = (NodeProvider, &'static str, &'static str, Rule);
 
 /// Every rule.
-const RULES: &[Entry] =
-    &[(NodeProvider::Cpu, "", "Conv", conv::cpu), (NodeProvider::Cpu, "com.microsoft", "FusedConv", conv::cpu)];
+const RULES: &[Entry] = &[
+    (NodeProvider::Cpu, "", "Conv", conv::cpu),
+    (NodeProvider::Cpu, "com.microsoft", "FusedConv", conv::cpu),
+    (NodeProvider::Cpu, "", "ConvInteger", conv::integer),
+    (NodeProvider::Cpu, "", "ConvTranspose", conv::transposed),
+    (NodeProvider::Cpu, "", "Where", select::choose),
+    (NodeProvider::Cpu, "", "Sum", select::variadic),
+    (NodeProvider::Cpu, "", "Max", select::variadic),
+    (NodeProvider::Cpu, "", "Min", select::variadic),
+    (NodeProvider::Cpu, "", "Mean", select::variadic),
+    (NodeProvider::Cpu, "", "Softmax", softmax::cpu),
+    (NodeProvider::Cpu, "", "LogSoftmax", softmax::cpu),
+    (NodeProvider::Cpu, "", "Hardmax", softmax::cpu),
+    (NodeProvider::Cpu, "", "Resize", resize::cpu),
+    (NodeProvider::Cpu, "", "Upsample", resize::cpu),
+    (NodeProvider::Cpu, "", "LRN", lrn::cpu),
+    (NodeProvider::Cpu, "", "LSTM", recurrent::lstm),
+    (NodeProvider::Cpu, "", "GRU", recurrent::gru),
+];
 
 /// The script of one kernel call.
 pub(crate) fn script(call: &Call<'_>) -> Vec<Step> {

@@ -27,7 +27,7 @@ fn packed_b(position: usize, size: &TensorSize, transposed: bool) -> Vec<u64> {
 }
 
 /// Bytes of a packed K×N matrix of floats; `None` when nothing is packed.
-fn packed_b_bytes(k: u64, n: u64) -> Option<u64> {
+pub(super) fn packed_b_bytes(k: u64, n: u64) -> Option<u64> {
     if k == 0 || n == 0 {
         return None;
     }

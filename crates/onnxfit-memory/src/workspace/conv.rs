@@ -90,3 +90,22 @@ fn is_unpadded(node: &Node, kernel: &[u64]) -> bool {
         _ => all_are(node.ints("pads"), 0),
     }
 }
+
+/// Integer convolution: one image of unrolled patches, a byte an element (`conv_integer.cc`).
+pub(super) fn integer(call: &Call<'_>) -> Option<Vec<Step>> {
+    let (filters, output) = (call.input(1)?, call.output(0)?);
+    let kernel = filters.dims.get(2..)?;
+    let pointwise = product(kernel)? == 1 && all_are(call.node.ints("strides"), 1) && is_unpadded(call.node, kernel);
+    let patch = product(filters.dims.get(1..)?)?;
+    let bytes = if pointwise { 0 } else { product(output.dims.get(2..)?)?.checked_mul(patch)? };
+    Some(outputs_then(call.node, "unrolled patches", bytes))
+}
+
+/// Transposed convolution: the products of one group before they are folded together
+/// (`conv_transpose.cc`).
+pub(super) fn transposed(call: &Call<'_>) -> Option<Vec<Step>> {
+    let (input, filters) = (call.input(0)?, call.input(1)?);
+    let columns = product(filters.dims.get(1..)?)?;
+    let bytes = columns.checked_mul(product(input.dims.get(2..)?)?)?.checked_mul(4)?;
+    Some(outputs_then(call.node, "unfolded products", bytes))
+}

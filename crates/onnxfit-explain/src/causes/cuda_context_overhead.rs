@@ -1,0 +1,43 @@
+//! The context, library handles and kernels: a fixed cost, not a leak.
+
+use crate::advice::{CHECK_MODEL, LEAVE_HEADROOM, NOT_EMPTY_CACHE, NOT_LOWER_LIMIT, NOT_SHRINKAGE, SHARE_SESSION};
+use crate::explanation::Memory;
+use crate::facts::Facts;
+use crate::words::words;
+
+use super::{Oom, Rule, Verdict};
+
+pub(crate) const RULE: Rule = Rule {
+    id: "cuda_context_overhead",
+    meaning: "A CUDA process takes a few hundred megabytes before any tensor exists, and keeps them until it ends",
+    memory: Memory::Device,
+    oom: Oom::No,
+    judge,
+    advice: &[LEAVE_HEADROOM, SHARE_SESSION, CHECK_MODEL],
+    not_helping: &[NOT_EMPTY_CACHE, NOT_SHRINKAGE, NOT_LOWER_LIMIT],
+};
+
+fn judge(facts: &Facts<'_>) -> Option<Verdict> {
+    if facts.has_machine_message() {
+        return None;
+    }
+    if let Some((model, used)) = crate::causes::footprint(&facts.prose)
+        && model < 50 << 20
+        && used > 20 * model
+        && used < 4 << 30
+    {
+        return Some(Verdict::words(
+            84,
+            [format!(
+                "a model of {} and a footprint of {}: the difference is no tensor",
+                onnxfit_base::Bytes(model),
+                onnxfit_base::Bytes(used)
+            )],
+        ));
+    }
+    let said = words!(
+        facts,
+        r"cuda context|context (?:overhead|memory)|import(?:ing)? torch|(?:tiny|small|empty|trivial|simple) (?:onnx )?model.{0,80}(?:mb|mib|gb|memory)|after (?:the )?(?:session|del|destroying|deleting|closing).{0,60}(?:\d+ ?m(?:i?b)?|still|remain)|(?:remain|left|kept)\w* .{0,20}\d{3} ?m(?:i?b)"
+    )?;
+    Some(Verdict::words(72, [said]))
+}

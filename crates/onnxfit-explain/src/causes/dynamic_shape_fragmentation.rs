@@ -1,0 +1,44 @@
+//! Each new shape takes a new region, and regions never merge.
+
+use crate::advice::{NOT_EMPTY_CACHE, NOT_SHM, RECYCLE, SAME_AS_REQUESTED, SHRINK_ARENA, WARM_UP_LARGEST};
+use crate::explanation::Memory;
+use crate::facts::Facts;
+use crate::words::words;
+
+use super::{Oom, Rule, Verdict};
+
+pub(crate) const RULE: Rule = Rule {
+    id: "dynamic_shape_fragmentation",
+    meaning: "Changing input shapes take new regions of the arena that later shapes cannot use",
+    memory: Memory::Device,
+    oom: Oom::AsText,
+    judge,
+    advice: &[WARM_UP_LARGEST, SHRINK_ARENA, RECYCLE, SAME_AS_REQUESTED],
+    not_helping: &[NOT_EMPTY_CACHE, NOT_SHM],
+};
+
+fn judge(facts: &Facts<'_>) -> Option<Verdict> {
+    if let Some(hit) = facts.out_of_memory() {
+        let said = words!(
+            facts,
+            r"dynamic (?:shape|axes|input)|different (?:shapes?|sizes?|lengths?|resolutions?)|var(?:iable|ying) (?:shape|length|size|resolution|input)|each new shape|fragment"
+        )?;
+        return Some(Verdict::words(63, [said, hit.text.clone()]));
+    }
+    if facts.has_machine_message() {
+        return None;
+    }
+    if let Some(said) = words!(
+        facts,
+        r"fragment|dynamic (?:shape|axes|input|batch)|different (?:shapes?|sizes?|lengths?|resolutions?|inputs?)|var(?:iable|ying) (?:shape|length|size|resolution|input)|new shape|(?:input|image) (?:shapes?|sizes?) (?:chang|var|differ)"
+    ) {
+        return Some(Verdict::words(67, [said]));
+    }
+    let said = words!(
+        facts,
+        r"keeps? (?:on )?(?:increasing|growing|rising|climbing)|continu\w+ (?:to )?(?:increas|grow|ris|climb)\w*|gradual\w* (?:increas|grow|ris|climb)\w*|(?:increas|grow|ris|climb)\w* (?:randomly|over time|gradually|slowly|with (?:each|every)|after (?:each|every)|constantly|continuously)|after (?:a certain number|hundreds|thousands|a while|some time|many|several|a few)"
+    )?;
+    // Growth without a word about a GPU is growth of the process.
+    let card = words!(facts, r"\bgpu|vram|cuda|nvidia|device memory");
+    Some(Verdict::words(if card.is_some() { 62 } else { 52 }, [said]))
+}

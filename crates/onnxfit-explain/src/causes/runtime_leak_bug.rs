@@ -1,0 +1,29 @@
+//! A leak of a release that a later one fixed.
+
+use crate::advice::{NOT_EMPTY_CACHE, RECYCLE, UPGRADE};
+use crate::explanation::Memory;
+use crate::facts::Facts;
+use crate::words::words;
+
+use super::{Oom, Rule, Verdict};
+
+pub(crate) const RULE: Rule = Rule {
+    id: "runtime_leak_bug",
+    meaning: "A leak in the runtime or a kernel, fixed in another release",
+    memory: Memory::Device,
+    oom: Oom::AsText,
+    judge,
+    advice: &[UPGRADE, RECYCLE],
+    not_helping: &[NOT_EMPTY_CACHE],
+};
+
+fn judge(facts: &Facts<'_>) -> Option<Verdict> {
+    if facts.has_machine_message() {
+        return None;
+    }
+    let said = words!(
+        facts,
+        r"(?:since|after) (?:upgrad|updat)\w*.{0,60}(?:leak|memory)|regress\w*.{0,60}memory|memory.{0,60}regress|leak.{0,80}(?:fixed in|did not (?:occur|happen) (?:in|with)|not in (?:1|version))|1\.8\.[01]\b.{0,80}leak|leak.{0,80}1\.8\.[01]\b"
+    )?;
+    Some(Verdict::words(71, [said]))
+}

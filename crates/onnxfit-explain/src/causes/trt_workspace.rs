@@ -1,0 +1,29 @@
+//! TensorRT's workspace while an engine is built.
+
+use crate::advice::{BIGGER_GPU, FREE_THE_CARD, NOT_SAME_AS_REQUESTED, NOT_SHRINKAGE, SMALLER_BATCH, TRT_WORKSPACE};
+use crate::explanation::Memory;
+use crate::facts::Facts;
+
+use super::{Oom, Rule, Verdict};
+
+pub(crate) const RULE: Rule = Rule {
+    id: "trt_workspace",
+    meaning: "TensorRT ran out of workspace or of the card while it built an engine",
+    memory: Memory::Device,
+    oom: Oom::Yes,
+    judge,
+    advice: &[TRT_WORKSPACE, FREE_THE_CARD, SMALLER_BATCH, BIGGER_GPU],
+    not_helping: &[NOT_SAME_AS_REQUESTED, NOT_SHRINKAGE],
+};
+
+fn judge(facts: &Facts<'_>) -> Option<Verdict> {
+    let hit = facts.out_of_memory()?;
+    if let Some(short) = facts.hit("trt_insufficient_workspace") {
+        return Some(Verdict::of(84, short));
+    }
+    if hit.form.starts_with("trt_") {
+        let sized = facts.requested().is_some_and(|n| n >= 1 << 30);
+        return Some(Verdict::of(if sized { 58 } else { 64 }, hit));
+    }
+    None
+}

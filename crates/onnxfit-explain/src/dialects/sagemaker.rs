@@ -1,0 +1,6 @@
+//! SageMaker endpoints and their CloudWatch logs.
+
+use super::Dialect;
+
+pub(super) const DIALECT: Dialect =
+    Dialect { id: "sagemaker", marks: &["InvokeEndpoint", "SageMaker", "sagemaker", "ModelError"] };

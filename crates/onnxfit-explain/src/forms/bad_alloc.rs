@@ -1,0 +1,18 @@
+//! `std::bad_alloc`, printed `bad allocation` by MSVC: the host had no memory, whatever the node.
+
+use super::{Form, Kind, as_is};
+
+pub(super) const FORMS: &[Form] = &[
+    Form {
+        id: "std_bad_alloc",
+        kind: Kind::OutOfMemory,
+        pattern: r"(?:std::bad_alloc|bad_array_new_length|\bbad allocation\b)",
+        refine: as_is,
+    },
+    Form {
+        id: "host_cannot_allocate",
+        kind: Kind::OutOfMemory,
+        pattern: r"(?:DefaultCPUAllocator: (?:can't allocate memory|not enough memory): you tried to allocate (?P<requested>\d+) bytes|\bCannot allocate memory\b|(?:numpy\.[\w.]*)?_ArrayMemoryError|\bMemoryError\b: |mmap failed: Cannot allocate)",
+        refine: as_is,
+    },
+];

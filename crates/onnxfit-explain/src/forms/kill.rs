@@ -1,0 +1,30 @@
+//! The kernel, a container runtime or a cloud service ended the process.
+
+use super::{Form, Kind, as_is};
+
+pub(super) const FORMS: &[Form] = &[
+    Form {
+        id: "container_killed",
+        kind: Kind::OutOfMemory,
+        pattern: r#"(?:OOMKilled"?(?:: true)?|OutOfMemoryError: Container killed|(?i:exit(?:ed)?(?: with)?(?: status)?(?: code)?\W{0,3}137\b)|Memory cgroup out of memory|oom-kill:constraint=CONSTRAINT_MEMCG)"#,
+        refine: not_false,
+    },
+    Form {
+        id: "kernel_killed",
+        kind: Kind::OutOfMemory,
+        pattern: r"(?:Out of memory: Killed? process \d+|oom-kill:constraint|oom_reaper: reaped|invoked oom-killer)",
+        refine: as_is,
+    },
+    Form {
+        id: "signal_killed",
+        kind: Kind::OutOfMemory,
+        pattern: r"(?:signal: killed\b|Signal 9 \(SIGKILL\)|was sent SIGKILL! Perhaps out of memory|WORKER TIMEOUT.{0,80}SIGKILL)",
+        refine: as_is,
+    },
+];
+
+/// `"OOMKilled": false` is part of every `docker inspect`.
+fn not_false(hit: &mut super::Hit, _: &regex::Captures<'_>, text: &str) -> bool {
+    let rest = text[hit.end..].trim_start_matches(['"', ':', ' ', '=']);
+    !rest.starts_with("false") && !rest.starts_with("False")
+}

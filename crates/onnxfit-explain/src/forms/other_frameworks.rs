@@ -1,0 +1,46 @@
+//! Allocators of other frameworks, whose words are close to ONNX Runtime's.
+
+use regex::Captures;
+
+use super::{Form, Hit, Kind, as_is};
+
+pub(super) const FORMS: &[Form] = &[
+    Form {
+        id: "tf_bfc_stats",
+        kind: Kind::NotMemory,
+        pattern: r"Limit: (?P<limit>\d+) InUse: (?P<status>\d+) MaxInUse: \d+(?:[^\n]*\n){0,6}?[^\n]*LargestFreeBlock: (?P<available>\d+)",
+        refine: as_is,
+    },
+    Form {
+        id: "tf_bfc_stats",
+        kind: Kind::NotMemory,
+        pattern: r"(?:tensorflow/core/common_runtime/bfc_allocator|ResourceExhaustedError|OOM when allocating tensor with shape)",
+        refine: as_is,
+    },
+    Form {
+        id: "torch_oom",
+        kind: Kind::NotMemory,
+        pattern: r"CUDA out of memory\. Tried to allocate (?P<amount>[\d.]+) (?P<unit>[KMGT]i?B)",
+        refine: amount,
+    },
+    Form {
+        id: "paddle_oom",
+        kind: Kind::NotMemory,
+        pattern: r"Cannot allocate (?P<amount>[\d.]+)(?P<unit>[KMGT]i?B) memory on GPU \d+, available memory is only [\d.]+[KMGT]i?B",
+        refine: amount,
+    },
+    Form {
+        id: "llama_cpp_oom",
+        kind: Kind::NotMemory,
+        pattern: r"ggml_(?:backend_cuda|cuda|gallocr)\w*: (?:allocating|failed to allocate)",
+        refine: as_is,
+    },
+];
+
+fn amount(hit: &mut Hit, groups: &Captures<'_>, _: &str) -> bool {
+    let text = |name: &str| groups.name(name).map(|group| group.as_str());
+    // PyTorch and Paddle count in binary units, whatever they print.
+    let unit = text("unit").map(|unit| unit.trim_end_matches("iB").trim_end_matches('B'));
+    hit.requested = text("amount").zip(unit).and_then(|(amount, unit)| crate::number::with_unit(amount, unit));
+    true
+}

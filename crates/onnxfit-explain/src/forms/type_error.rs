@@ -1,0 +1,26 @@
+//! `Type Error: Type parameter (T) of Optype (Add) bound to different types`: a conversion to
+//! half precision left two types at one node. The brackets of the real text do not balance.
+
+use regex::Captures;
+
+use super::{Form, Hit, Kind};
+
+pub(super) const FORMS: &[Form] = &[Form {
+    id: "type_error",
+    kind: Kind::NotMemory,
+    pattern: r"Type Error: Type (?:parameter \(\w+\)(?: of Optype \((?P<op>\w+)\))? bound to different types|\(?'?tensor\(\w+\)'?\)? of (?:output|input) arg)(?:[^\n]{0,200}?\bnode \((?P<node>[^)\n]*)\))?",
+    refine: name_the_operator,
+}];
+
+/// Exporters name nodes `Add_11`: the operator is in the name when the text leaves it out.
+fn name_the_operator(hit: &mut Hit, _: &Captures<'_>, _: &str) -> bool {
+    if hit.op_type.is_none()
+        && let Some((op, number)) = hit.node.as_deref().and_then(|node| node.rsplit_once('_'))
+        && number.chars().all(|c| c.is_ascii_digit())
+        && op.chars().all(|c| c.is_ascii_alphanumeric())
+        && op.starts_with(|c: char| c.is_ascii_uppercase())
+    {
+        hit.op_type = Some(op.to_owned());
+    }
+    true
+}

@@ -1,2 +1,68 @@
-//! The command `onnxfit`.
-fn main() {}
+//! The command `onnxfit`: makes an ONNX model fit the GPU memory it has.
+//!
+//! stdout is the answer, stderr the talk and the progress; exit codes are 0 yes, 1 no, 2 could
+//! not tell.
+
+mod arguments;
+mod progress;
+mod verbs;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use verbs::{check, fix, recommend, runtime};
+
+/// Makes an ONNX model fit the GPU memory it has.
+#[derive(Debug, Parser)]
+#[command(name = "onnxfit", version, max_term_width = 100)]
+struct Command {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Does it fit, what holds the bytes, which node fails
+    Check(check::Arguments),
+    /// Make it fit, prove it, write model and session options
+    Fix(fix::Arguments),
+    /// The cheapest AWS instances it fits on
+    Recommend(recommend::Arguments),
+    /// Which ONNX Runtime is used; install one
+    Runtime(runtime::Arguments),
+    /// A process of its own for runs that may end it
+    #[command(name = "__worker", hide = true)]
+    Worker,
+}
+
+fn main() -> ExitCode {
+    let command = Command::parse();
+    let result = match command.verb {
+        Verb::Check(arguments) => check::run(&arguments),
+        Verb::Fix(arguments) => fix::run(&arguments),
+        Verb::Recommend(arguments) => recommend::run(&arguments),
+        Verb::Runtime(arguments) => runtime::run(&arguments),
+        Verb::Worker => verbs::worker(),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        // A reader that has seen enough, such as `head`, is no failure of ours.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut stderr = std::io::stderr().lock();
+            // Nothing is left to tell if even stderr is closed.
+            let _ = writeln!(stderr, "error: {error:#}");
+            if let Some(hint) = error.downcast_ref::<onnxfit::Error>().and_then(onnxfit::Error::hint) {
+                let _ = writeln!(stderr, "  hint: {hint}");
+            }
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+}

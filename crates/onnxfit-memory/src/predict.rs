@@ -251,7 +251,10 @@ fn diagnostics(compiled: &Compiled, runs: &[RunSizes]) -> Vec<Diagnostic> {
             .nodes
             .iter()
             .flat_map(|node| node.present_outputs())
-            .filter(|&value| program.value(value).is_tensor && sizes.tensor(value).is_none())
+            .filter(|&value| {
+                let known = program.value(value);
+                known.is_tensor && known.copy_of.is_none() && sizes.tensor(value).is_none()
+            })
             .map(|value| program.value(value).name.as_str())
             .collect();
         if let Some(first) = unknown.first() {

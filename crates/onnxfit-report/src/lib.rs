@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod fix;
+pub mod recommend;
 mod size;
 pub mod table;
 

@@ -1,1 +1,44 @@
-//! Make an ONNX model fit the GPU memory it has
+//! Make an ONNX model fit the GPU memory it has.
+//!
+//! ```no_run
+//! use onnxfit::{Model, Provider, Request};
+//!
+//! let model = Model::open("resnet50.onnx")?;
+//! let answer = onnxfit::check(&model, &Request::new(Provider::Cuda).on("g4dn.xlarge")?.dim("batch", 64))?;
+//! println!("{:?}: {}", answer.verdict, answer.device_peak_bytes.expected);
+//! # Ok::<(), onnxfit::Error>(())
+//! ```
+
+mod artifacts;
+mod changes;
+mod check;
+mod error;
+mod fix;
+mod library;
+mod model;
+mod oracle;
+mod progress;
+mod proof;
+mod recommend;
+mod request;
+mod session_graph;
+mod sizes;
+mod twin;
+mod verify;
+mod weights;
+
+pub use check::check;
+pub use error::Error;
+pub use fix::{FixOptions, fix};
+pub use library::install_runtime;
+pub use model::Model;
+pub use onnxfit_base::{Bytes, Diagnostic};
+pub use onnxfit_memory::arena::ArenaExtendStrategy;
+pub use onnxfit_plan::Prefer;
+pub use onnxfit_report as report;
+pub use onnxfit_runtime as runtime;
+pub use progress::{Progress, Quiet, Stage};
+pub use recommend::recommend;
+pub use request::{OptimizationLevel, Provider, Request};
+pub use serde::Serialize;
+pub use verify::VerifyInputs;

@@ -1,0 +1,93 @@
+//! `onnxfit fix`: make it fit, prove it, write the result.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use onnxfit::{FixOptions, Model, Prefer, VerifyInputs};
+
+use crate::arguments::{ModelArguments, SessionArguments, request};
+use crate::progress::Bar;
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    #[command(flatten)]
+    session: SessionArguments,
+    /// Folder for the fitted model; it must not exist, or be empty
+    #[arg(short, long, value_name = "DIR", required_unless_present = "dry_run")]
+    output: Option<PathBuf>,
+    /// Plan only: write nothing, run nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// What to keep when not everything can be kept
+    #[arg(long, value_enum, default_value_t = PreferArgument::Exact)]
+    prefer: PreferArgument,
+    /// Dimension that the batch is, if its name does not tell
+    #[arg(long, value_name = "NAME")]
+    batch_dim: Option<String>,
+    /// Inputs for the proof, as an `.npz` file
+    #[arg(long, value_name = "FILE")]
+    inputs: Option<PathBuf>,
+    /// Seed of made-up inputs
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Fill absent weights with random numbers, so that the model can run
+    #[arg(long, value_name = "SEED")]
+    random_weights: Option<u64>,
+    /// Skip the proof
+    #[arg(long)]
+    no_verify: bool,
+    /// Rewrite the model even if fields that onnxfit does not know are lost
+    #[arg(long)]
+    force: bool,
+    /// Install nothing
+    #[arg(long)]
+    offline: bool,
+    /// The answer as JSON (`onnxfit.plan/1`)
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PreferArgument {
+    /// Every answer as it was, as long as that is possible
+    Exact,
+    /// Fewer runs, even with half precision
+    Speed,
+    /// The cheapest machine
+    Cost,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
+    let request = request(&arguments.model, &arguments.session)?;
+    let model = Model::open(&arguments.model.model)?;
+    let options = FixOptions {
+        output: arguments.output.clone().filter(|_| !arguments.dry_run),
+        prefer: match arguments.prefer {
+            PreferArgument::Exact => Prefer::Exact,
+            PreferArgument::Speed => Prefer::Speed,
+            PreferArgument::Cost => Prefer::Cost,
+        },
+        batch_dim: arguments.batch_dim.clone(),
+        verify: if arguments.no_verify || arguments.dry_run {
+            None
+        } else {
+            Some(match &arguments.inputs {
+                Some(path) => VerifyInputs::File(path.clone()),
+                None => VerifyInputs::Seeded(arguments.seed),
+            })
+        },
+        random_weights: arguments.random_weights,
+        force: arguments.force,
+        offline: arguments.offline,
+        worker: std::env::current_exe()?,
+    };
+    let bar = Bar::new();
+    let view = onnxfit::fix(&model, &request, &options, &bar)?;
+    drop(bar);
+    super::answer(arguments.json, &view, |mut out| onnxfit::report::fix::write_text(&mut out, &view))?;
+    let proved = view.verify.as_ref().is_none_or(|verify| verify.agrees);
+    Ok(if view.fitted && proved { 0 } else { 1 })
+}

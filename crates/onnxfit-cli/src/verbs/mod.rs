@@ -1,0 +1,33 @@
+//! One file a verb.
+
+pub(crate) mod check;
+pub(crate) mod fix;
+pub(crate) mod recommend;
+pub(crate) mod runtime;
+
+use std::io::{self, Write};
+
+use anyhow::Result;
+
+/// Serves runs to the process that started this one.
+pub(crate) fn worker() -> Result<u8> {
+    onnxfit::runtime::worker::serve(io::stdin().lock(), io::stdout().lock())?;
+    Ok(0)
+}
+
+/// Writes an answer as JSON, or as text.
+fn answer<T: onnxfit::Serialize>(
+    json: bool,
+    view: &T,
+    text: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<()> {
+    let mut stdout = io::BufWriter::new(io::stdout().lock());
+    if json {
+        serde_json::to_writer_pretty(&mut stdout, view)?;
+        writeln!(stdout)?;
+    } else {
+        text(&mut stdout)?;
+    }
+    stdout.flush()?;
+    Ok(())
+}

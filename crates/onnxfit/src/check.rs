@@ -1,0 +1,108 @@
+//! `check`: does it fit, what holds the bytes, which node fails.
+
+use onnxfit_base::{Diagnostic, Severity};
+use onnxfit_memory::simulate::Failure;
+use onnxfit_memory::trace::Owner;
+use onnxfit_plan::Fit;
+use onnxfit_report::DiagnosticView;
+use onnxfit_report::check::{
+    ArenaView, BandView, BreakdownView, CheckView, FailureView, LiveView, LoadView, PeakView, RunView, Verdict,
+};
+
+use crate::request::Request;
+use crate::session_graph::session_graph;
+use crate::twin::{Answer, Judgement, Twin};
+use crate::{Error, Model};
+
+/// Says whether a model fits, with everything that the answer rests on.
+pub fn check(model: &Model, request: &Request) -> Result<CheckView, Error> {
+    let graph = session_graph(model.graph(), request)?;
+    let mut answer = Twin::new(&graph.model, request).ask();
+    answer.diagnostics.splice(0..0, graph.diagnostics);
+    Ok(view(model, request, answer))
+}
+
+fn view(model: &Model, request: &Request, answer: Answer) -> CheckView {
+    let Answer { judgement, dims, mut diagnostics } = answer;
+    let verdict = verdict(request, &judgement, &diagnostics);
+    if let Some(target) = &request.target {
+        diagnostics.extend(target.notes.iter().cloned());
+    }
+    let Judgement { prediction, band, failure, .. } = &judgement;
+    let highest = prediction.runs.iter().max_by_key(|run| run.peak_in_use_bytes);
+    CheckView {
+        schema: "onnxfit.check/1",
+        verdict,
+        model: model.name(),
+        target: request.target_view(),
+        dims,
+        arena: ArenaView {
+            load: LoadView {
+                in_use_bytes: prediction.load.in_use_bytes.into(),
+                total_bytes: prediction.load.total_allocated_bytes.into(),
+            },
+            runs: prediction
+                .runs
+                .iter()
+                .map(|run| RunView {
+                    peak_in_use_bytes: run.peak_in_use_bytes.into(),
+                    total_bytes: run.total_allocated_bytes.into(),
+                })
+                .collect(),
+        },
+        device_peak_bytes: BandView { low: band.low.into(), expected: band.expected.into(), high: band.high.into() },
+        breakdown: BreakdownView {
+            weights_bytes: prediction.breakdown.weights_bytes.into(),
+            activations_bytes: prediction.breakdown.activations_bytes.into(),
+            workspace_bytes: prediction.breakdown.workspace_bytes.into(),
+            arena_slack_bytes: prediction.breakdown.arena_slack_bytes.into(),
+            context_bytes: prediction.breakdown.context_bytes.into(),
+        },
+        peak: highest.map_or_else(PeakView::default, |run| peak_view(&run.peak)),
+        failure: failure.as_ref().map(failure_view),
+        diagnostics: diagnostics.iter().map(DiagnosticView::from).collect(),
+    }
+}
+
+/// Fits only when even the high end does; what is not known can only add.
+fn verdict(request: &Request, judgement: &Judgement, diagnostics: &[Diagnostic]) -> Verdict {
+    if diagnostics.iter().any(|finding| finding.severity == Severity::Error) {
+        return Verdict::Unknown;
+    }
+    let unsure = diagnostics.iter().any(|finding| finding.id == "unknown-size");
+    match judgement.fit {
+        Fit::DoesNotFit => Verdict::DoesNotFit,
+        _ if unsure || request.budget().or(request.limit()).is_none() => Verdict::Unknown,
+        Fit::Tight => Verdict::Tight,
+        Fit::Fits => Verdict::Fits,
+    }
+}
+
+fn peak_view(peak: &onnxfit_memory::PeakReport) -> PeakView {
+    let (node, op_type) = peak.moment.node.clone().unwrap_or_default();
+    let live = peak.moment.parts.iter().map(|part| LiveView {
+        tensor: tensor_text(&part.owner),
+        bytes: part.bytes.into(),
+        producer: part.owner.node.to_string(),
+    });
+    PeakView { node, op_type, live: live.collect() }
+}
+
+fn tensor_text(owner: &Owner) -> String {
+    match owner.name.as_ref() {
+        "" => owner.kind.as_str().to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+fn failure_view(failure: &Failure) -> FailureView {
+    let (node, op_type) =
+        failure.node.as_ref().map_or_else(Default::default, |node| (node.name.clone(), node.op_type.clone()));
+    FailureView {
+        node,
+        op_type,
+        requested_bytes: failure.error.requested_bytes().into(),
+        available_bytes: failure.error.available_bytes().unwrap_or_default().into(),
+        message: failure.message(),
+    }
+}

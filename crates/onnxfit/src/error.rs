@@ -1,0 +1,77 @@
+//! Why a question could not be answered.
+
+use std::path::PathBuf;
+
+use onnxfit_graph::GraphError;
+use onnxfit_hardware::TargetError;
+use onnxfit_onnx::{OnnxError, TensorError};
+
+/// Why a question could not be answered.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file.
+    #[error(transparent)]
+    File(#[from] OnnxError),
+    /// A tensor of it.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+    /// Its structure.
+    #[error("`{path}`: {source}")]
+    Graph {
+        /// The model file.
+        path: PathBuf,
+        /// What is wrong.
+        source: GraphError,
+    },
+    /// The place to run it.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// A dimension or shape that the model does not have.
+    #[error("{0}")]
+    Binding(String, Option<String>),
+    /// ONNX Runtime could not be found or could not run.
+    #[error("{message}")]
+    Runtime {
+        /// What happened.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// A change could not be made.
+    #[error("{message}")]
+    Rewrite {
+        /// What and why.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// The twin could not say.
+    #[error("{0}")]
+    Predict(String),
+    /// Another file or folder.
+    #[error("cannot {action} `{path}`: {source}")]
+    Io {
+        /// `create`, `write`, …
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's own words.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::File(error) => error.hint(),
+            Self::Tensor(error) => error.hint(),
+            Self::Target(error) => Some(error.hint()),
+            Self::Binding(_, hint) | Self::Runtime { hint, .. } | Self::Rewrite { hint, .. } => hint.clone(),
+            Self::Graph { .. } => {
+                Some("onnx.checker.check_model says the same of such a file; export the model again".to_owned())
+            }
+            Self::Predict(_) | Self::Io { .. } => None,
+        }
+    }
+}

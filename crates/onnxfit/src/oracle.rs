@@ -1,0 +1,87 @@
+//! The memory twin as the judge of the search.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use onnxfit_base::Bytes;
+use onnxfit_plan::{Band, Fit, Judged, Oracle, Point, Precision};
+
+use crate::twin::{Judgement, N_RUNS, Twin};
+
+/// A batch that may be cut.
+#[derive(Clone, Debug)]
+pub(crate) struct BatchRequest {
+    /// The dimension's name.
+    pub(crate) dim: String,
+    /// The rows that are asked for.
+    pub(crate) rows: u64,
+}
+
+/// Judges points by replaying them.
+pub(crate) struct TwinOracle<'a> {
+    pub(crate) original: Twin<'a>,
+    pub(crate) half: Option<Twin<'a>>,
+    pub(crate) dims: BTreeMap<String, i64>,
+    pub(crate) batch: Option<BatchRequest>,
+    pub(crate) budget: Bytes,
+    /// Called with the number of points judged so far.
+    pub(crate) on_judged: &'a dyn Fn(usize),
+    pub(crate) n_judged: usize,
+}
+
+impl TwinOracle<'_> {
+    /// The runs of one request at this point: a few equal pieces, the smaller last one, and the
+    /// first piece of the next request.
+    fn runs(&self, point: &Point) -> Vec<BTreeMap<String, i64>> {
+        let (Some(batch), Some(rows)) = (&self.batch, point.micro_batch) else {
+            return vec![self.dims.clone(); N_RUNS];
+        };
+        let with_rows = |rows: u64| {
+            let mut dims = self.dims.clone();
+            dims.insert(batch.dim.clone(), rows.try_into().unwrap_or(i64::MAX));
+            dims
+        };
+        let n_full = usize::try_from(batch.rows / rows).unwrap_or(usize::MAX).min(N_RUNS);
+        let mut runs = vec![with_rows(rows); n_full.max(1)];
+        if batch.rows % rows != 0 {
+            runs.extend([with_rows(batch.rows % rows), with_rows(rows)]);
+        }
+        while runs.len() < N_RUNS {
+            runs.push(with_rows(rows));
+        }
+        runs
+    }
+
+    fn ask(&self, point: &Point) -> Option<Judgement> {
+        let twin = match point.precision {
+            Precision::Original => &self.original,
+            Precision::Half => self.half.as_ref()?,
+        };
+        Some(twin.ask_sequence(&self.runs(point), point.levers, Some(self.budget)))
+    }
+}
+
+impl Oracle for TwinOracle<'_> {
+    type Error = Infallible;
+
+    fn judge(&mut self, point: Point) -> Result<Judged, Infallible> {
+        self.n_judged += 1;
+        (self.on_judged)(self.n_judged);
+        Ok(match self.ask(&point) {
+            Some(judgement) => judged(point, &judgement),
+            None => {
+                let never = Bytes(u64::MAX);
+                let peak = Band { low: never, expected: never, high: never };
+                Judged { point, peak, held: never, fit: Fit::DoesNotFit }
+            }
+        })
+    }
+}
+
+fn judged(point: Point, judgement: &Judgement) -> Judged {
+    let prediction = &judgement.prediction;
+    let unsure = prediction.diagnostics.iter().any(|finding| finding.id == "unknown-size");
+    let fit = if unsure && judgement.fit == Fit::Fits { Fit::Tight } else { judgement.fit };
+    let last = prediction.runs.last().map(|run| run.released.total_allocated_bytes);
+    Judged { point, peak: judgement.band, held: last.unwrap_or(prediction.load.total_allocated_bytes), fit }
+}

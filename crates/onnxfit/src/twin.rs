@@ -1,0 +1,176 @@
+//! A model in the memory twin: planned once, asked for many sizes and settings.
+
+use std::collections::BTreeMap;
+
+use onnxfit_base::{Bytes, Diagnostic};
+use onnxfit_graph::Model as GraphModel;
+use onnxfit_memory::arena::{ArenaConfig, ArenaExtendStrategy};
+use onnxfit_memory::simulate::Failure;
+use onnxfit_memory::sizes::RunSizes;
+use onnxfit_memory::{Prediction, Provider as MemoryProvider, SessionOptions};
+use onnxfit_plan::{Band, Fit, Levers};
+use onnxfit_shape::{Bindings, Inference, infer};
+
+use crate::request::{Provider, Request};
+use crate::sizes;
+
+/// How many equal runs are predicted: the first traces a memory pattern, the second takes its
+/// block, the third shows that nothing grows any more.
+pub(crate) const N_RUNS: usize = 3;
+
+/// A model as it will run, ready to be asked.
+pub(crate) struct Twin<'a> {
+    model: &'a GraphModel,
+    request: &'a Request,
+}
+
+/// Everything known about one request.
+pub(crate) struct Answer {
+    /// What the twin says.
+    pub(crate) judgement: Judgement,
+    /// The dimensions it was made for, those that were assumed included.
+    pub(crate) dims: BTreeMap<String, i64>,
+    /// What shapes and request had to say.
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+/// Whether a sequence of runs fits, and what happens if it is tried.
+pub(crate) struct Judgement {
+    /// On a device of the target's size if it fits there, else on one without bounds.
+    pub(crate) prediction: Prediction,
+    /// Everything the process holds at its highest.
+    pub(crate) band: Band,
+    /// What the target refuses.
+    pub(crate) failure: Option<Failure>,
+    /// Whether it fits.
+    pub(crate) fit: Fit,
+}
+
+impl<'a> Twin<'a> {
+    /// A model whose graph is the one that the session runs.
+    pub(crate) fn new(model: &'a GraphModel, request: &'a Request) -> Self {
+        Self { model, request }
+    }
+
+    /// Judges the request itself.
+    pub(crate) fn ask(&self) -> Answer {
+        let (inference, dims, mut diagnostics) = self.shapes(&self.request.dims);
+        let sizes = sizes::run_sizes(&self.model.graph, &inference.graph);
+        let judgement = self.judge(&vec![sizes; N_RUNS], self.request_levers(), self.request.budget());
+        diagnostics.extend(judgement.prediction.diagnostics.iter().cloned());
+        Answer { judgement, dims, diagnostics }
+    }
+
+    /// The levers as the request sets them.
+    pub(crate) fn request_levers(&self) -> Levers {
+        Levers {
+            mem_pattern: self.request.mem_pattern,
+            same_as_requested: self.request.arena_extend_strategy == ArenaExtendStrategy::SameAsRequested,
+            device_allocator_for_initializers: self.request.device_allocator_for_initializers,
+        }
+    }
+
+    /// Judges a sequence of runs of different sizes with these settings.
+    pub(crate) fn ask_sequence(
+        &self,
+        runs: &[BTreeMap<String, i64>],
+        levers: Levers,
+        budget: Option<Bytes>,
+    ) -> Judgement {
+        let mut known: Vec<(&BTreeMap<String, i64>, RunSizes)> = Vec::new();
+        let mut sequence = Vec::with_capacity(runs.len());
+        for dims in runs {
+            let found = known.iter().find(|(seen, _)| *seen == dims).map(|(_, sizes)| sizes.clone());
+            let sizes = found.unwrap_or_else(|| {
+                let sizes = sizes::run_sizes(&self.model.graph, &self.shapes(dims).0.graph);
+                known.push((dims, sizes.clone()));
+                sizes
+            });
+            sequence.push(sizes);
+        }
+        self.judge(&sequence, levers, budget)
+    }
+
+    /// Replays the runs on a device without bounds, and if that does not fit, on one of the
+    /// target's size: an arena that may not grow as it likes takes less, and a memory pattern that
+    /// finds no block is done without, so only the replay tells whether anything fails.
+    fn judge(&self, runs: &[RunSizes], levers: Levers, budget: Option<Bytes>) -> Judgement {
+        let free = self.predict(runs, levers, None);
+        let band = |prediction: &Prediction| Band {
+            low: prediction.device.low,
+            expected: prediction.device.expected,
+            high: prediction.device.high,
+        };
+        let fits_as_it_is = budget.is_none_or(|budget| free.device.high <= budget);
+        if free.failure.is_some() || fits_as_it_is {
+            let fit = if free.failure.is_some() { Fit::DoesNotFit } else { Fit::Fits };
+            return Judgement { band: band(&free), failure: free.failure.clone(), prediction: free, fit };
+        }
+        let budget = budget.expect("without a budget everything fits");
+        // What the process holds besides the arena: context, code, handles.
+        let arena = free.device.expected - free.breakdown.context_bytes;
+        let besides = [free.device.low, free.device.expected, free.device.high].map(|total| total - arena);
+        let [roomy, likely, cramped] = besides.map(|besides| {
+            let left = budget.saturating_sub(besides);
+            self.predict(runs, levers, Some(left))
+        });
+        if cramped.failure.is_none() {
+            // The less there is, the less an arena that backs off may end up holding.
+            let mut totals = [roomy.device.low, likely.device.expected, cramped.device.high];
+            totals.sort_unstable();
+            let band = Band { low: totals[0], expected: totals[1], high: totals[2] };
+            return Judgement { band, failure: None, prediction: likely, fit: Fit::Fits };
+        }
+        let fit = if roomy.failure.is_some() { Fit::DoesNotFit } else { Fit::Tight };
+        Judgement { band: band(&free), failure: likely.failure.or(cramped.failure), prediction: free, fit }
+    }
+
+    fn predict(&self, runs: &[RunSizes], levers: Levers, capacity: Option<Bytes>) -> Prediction {
+        let mut options = self.options(levers);
+        options.arena.device_capacity = capacity;
+        onnxfit_memory::predict(self.model, runs, &options)
+    }
+
+    /// Shapes for these dimensions; names that nobody bound are taken as 1, and said.
+    fn shapes(&self, dims: &BTreeMap<String, i64>) -> (Inference, BTreeMap<String, i64>, Vec<Diagnostic>) {
+        let mut bindings = Bindings {
+            dims: dims.clone(),
+            inputs: self.request.shapes.clone(),
+            values: sizes::known_values(&self.model.graph),
+        };
+        let mut inference = infer(self.model, &bindings);
+        let open = sizes::open_dims(&self.model.graph, &inference.graph);
+        let mut diagnostics = Vec::new();
+        if !open.is_empty() {
+            let names: Vec<String> = open.iter().map(|name| format!("{name}=1")).collect();
+            let hint = format!("give them as `--dim {}=N`, or whole shapes as `--shape INPUT:…`", open[0]);
+            diagnostics.push(Diagnostic::warning("open-dims", format!("assumed {}", names.join(" "))).with_hint(hint));
+            bindings.dims.extend(open.into_iter().map(|name| (name, 1)));
+            inference = infer(self.model, &bindings);
+        }
+        diagnostics.extend(inference.diagnostics.iter().cloned());
+        (inference, bindings.dims, diagnostics)
+    }
+
+    fn options(&self, levers: Levers) -> SessionOptions {
+        let capability = self.request.target.as_ref().and_then(|target| target.gpu).map(|gpu| gpu.compute_capability);
+        let extend_strategy = if levers.same_as_requested {
+            ArenaExtendStrategy::SameAsRequested
+        } else {
+            ArenaExtendStrategy::NextPowerOfTwo
+        };
+        SessionOptions {
+            provider: match self.request.provider {
+                Provider::Cpu => MemoryProvider::Cpu,
+                Provider::Cuda => MemoryProvider::Cuda {
+                    compute_capability: capability.map(|capability| (capability.major.into(), capability.minor.into())),
+                },
+            },
+            arena: ArenaConfig { limit: self.request.limit(), extend_strategy, ..ArenaConfig::default() },
+            mem_pattern: levers.mem_pattern,
+            n_threads: u64::from(self.request.n_threads),
+            use_device_allocator_for_initializers: levers.device_allocator_for_initializers,
+            ..SessionOptions::default()
+        }
+    }
+}

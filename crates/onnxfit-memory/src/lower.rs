@@ -18,12 +18,26 @@ use crate::sizes::TensorSize;
 
 /// The program of a model's main graph, subgraphs inside its nodes.
 pub fn lower(model: &Model) -> Program {
-    let mut program = lower_graph(&model.graph, &|domain| model.opset(domain));
+    let context = Context { model };
+    let mut program = lower_graph(&model.graph, &context);
     declared::infer(&mut program);
     program
 }
 
-fn lower_graph(graph: &Graph, opset: &dyn Fn(&str) -> i64) -> Program {
+/// What every graph of a model shares.
+struct Context<'a> {
+    model: &'a Model,
+}
+
+impl Context<'_> {
+    /// Before the fourth version of the format every initializer had to be an input as well, and
+    /// nobody could feed it.
+    fn inputs_override(&self) -> bool {
+        self.model.ir_version() >= 4
+    }
+}
+
+fn lower_graph(graph: &Graph, context: &Context<'_>) -> Program {
     let mut program = Program {
         values: graph.values().map(|(_, value)| lower_value(&value.name, &value.ty)).collect(),
         ..Program::default()
@@ -33,11 +47,11 @@ fn lower_graph(graph: &Graph, opset: &dyn Fn(&str) -> i64) -> Program {
         if node.is("Constant") {
             in_file_order.extend(node.output(0).zip(constant_weight(node)));
         } else {
-            program.nodes.push(lower_node(node, opset));
+            program.nodes.push(lower_node(node, context));
         }
     }
     for &value in graph.initializers() {
-        let overridable = graph.value(value).is_input;
+        let overridable = graph.value(value).is_input && context.inputs_override();
         let weight = match &graph.value(value).constant {
             Some(Constant::Dense(tensor)) => weight_of(tensor, overridable),
             _ => NewWeight { size: None, bytes: Bytes::ZERO, external: false, overridable, values: None },
@@ -91,7 +105,7 @@ fn lower_value(name: &str, ty: &ValueType) -> Value {
     }
 }
 
-fn lower_node(node: &onnxfit_graph::Node, opset: &dyn Fn(&str) -> i64) -> Node {
+fn lower_node(node: &onnxfit_graph::Node, context: &Context<'_>) -> Node {
     let mut attributes = BTreeMap::new();
     for attribute in &node.attributes {
         attributes.insert(attribute.name.clone(), lower_attribute(&attribute.value));
@@ -100,12 +114,12 @@ fn lower_node(node: &onnxfit_graph::Node, opset: &dyn Fn(&str) -> i64) -> Node {
         name: node.name.clone(),
         op_type: node.op_type.clone(),
         domain: node.domain.clone(),
-        opset: opset(&node.domain),
+        opset: context.model.opset(&node.domain),
         inputs: node.inputs.iter().map(|input| input.map(lower_id)).collect(),
         implicit_inputs: node.implicit_inputs.iter().copied().map(lower_id).collect(),
         outputs: node.outputs.iter().map(|output| output.map(lower_id)).collect(),
         attributes,
-        subgraphs: node.subgraphs().map(|(name, graph)| (name.to_owned(), lower_graph(graph, opset))).collect(),
+        subgraphs: node.subgraphs().map(|(name, graph)| (name.to_owned(), lower_graph(graph, context))).collect(),
         provider: NodeProvider::Cpu,
     }
 }

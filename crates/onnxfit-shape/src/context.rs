@@ -173,6 +173,12 @@ impl<'a, 'm> RuleContext<'a, 'm> {
         self.set(output, element_type, Some(shape.iter().cloned().map(Some).collect()));
     }
 
+    /// Says that an output has the shape of an input.
+    pub(crate) fn set_like(&mut self, output: usize, element_type: Option<DataType>, input: usize) {
+        let dims = self.shape(input).map(|shape| shape.iter().cloned().map(Some).collect());
+        self.set(output, element_type, dims);
+    }
+
     /// Says what an output is: a whole fact.
     pub(crate) fn set_fact(&mut self, output: usize, fact: Fact) {
         if let Some(slot) = self.outputs.get_mut(output) {
@@ -224,6 +230,12 @@ impl<'a, 'm> RuleContext<'a, 'm> {
             self.state.upper_bounds.insert(name.to_owned(), most);
         }
         dim
+    }
+
+    /// The symbol of a sequence's length that nothing tells.
+    pub(crate) fn made_up_length(&mut self, output: usize) -> Expr {
+        let name = self.output_name(output);
+        self.state.made_up_length(&name)
     }
 
     fn output_name(&self, output: usize) -> String {

@@ -2,14 +2,19 @@
 //!
 //! A family is a file with a `TABLE`; adding one is that file and one line here.
 
+mod attention;
+mod classical;
 mod concat;
 mod control_flow;
 mod convolution;
 mod elementwise;
 mod gather;
 mod generate;
+mod loss;
 mod matmul;
+mod microsoft;
 mod normalization;
+mod optional;
 mod pooling;
 mod quantization;
 mod recurrent;
@@ -18,8 +23,12 @@ mod reshape;
 mod resize;
 mod scatter;
 mod selection;
+mod sequence;
 mod shape_of;
+mod signal;
 mod slice;
+mod text;
+mod vision;
 
 use crate::registry::Entry;
 
@@ -28,14 +37,19 @@ pub(crate) const MICROSOFT: &str = "com.microsoft";
 
 /// Every family's table.
 pub(crate) const TABLES: &[&[Entry]] = &[
+    attention::TABLE,
+    classical::TABLE,
     concat::TABLE,
     control_flow::TABLE,
     convolution::TABLE,
     elementwise::TABLE,
     gather::TABLE,
     generate::TABLE,
+    loss::TABLE,
     matmul::TABLE,
+    microsoft::TABLE,
     normalization::TABLE,
+    optional::TABLE,
     pooling::TABLE,
     quantization::TABLE,
     recurrent::TABLE,
@@ -44,8 +58,12 @@ pub(crate) const TABLES: &[&[Entry]] = &[
     resize::TABLE,
     scatter::TABLE,
     selection::TABLE,
+    sequence::TABLE,
     shape_of::TABLE,
+    signal::TABLE,
     slice::TABLE,
+    text::TABLE,
+    vision::TABLE,
 ];
 
 /// Rules that replace those above where ONNX Runtime itself knows less.

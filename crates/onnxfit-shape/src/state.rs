@@ -79,7 +79,18 @@ impl<'m> State<'m> {
         if !self.is_full() {
             return self.unknown_dim();
         }
-        let name = format!("{}{value}.dim{dim_idx}", self.path);
+        self.made_up(format!("{}{value}.dim{dim_idx}", self.path))
+    }
+
+    /// A symbol for the length of a sequence.
+    pub(crate) fn made_up_length(&mut self, value: &str) -> Expr {
+        if !self.is_full() {
+            return self.unknown_dim();
+        }
+        self.made_up(format!("{}{value}.length", self.path))
+    }
+
+    fn made_up(&mut self, name: String) -> Expr {
         let named = self.dims.named(&name);
         if named.as_constant().is_none() {
             self.made_up.insert(name);
@@ -177,7 +188,11 @@ impl<'m> State<'m> {
                 for (dim, declared) in shape.iter_mut().zip(dims) {
                     let is_better = matches!(declared, Dim::Known(_))
                         || matches!(declared, Dim::Symbol(name) if self.dims.knows(name) || !self.is_full());
-                    if is_better && self.is_made_up(dim) {
+                    // A size that is one of several is not settled by a declaration: exporters
+                    // declare what one branch gives.
+                    let is_open = self.is_made_up(dim)
+                        && !dim.as_symbol().is_some_and(|name| self.upper_bounds.contains_key(name));
+                    if is_better && is_open {
                         *dim = self.declared_dim(name, 0, declared);
                     }
                 }

@@ -71,8 +71,13 @@ impl RuleContext<'_, '_> {
         match (&a.kind, &b.kind) {
             (Kind::Unknown, _) | (_, Kind::Unknown) => return Fact::default(),
             (Kind::Sequence(a), Kind::Sequence(b)) => {
-                let element = Box::new(self.either(output, &a.element, &b.element));
-                let length = if a.length == b.length { a.length.clone() } else { None };
+                let is_empty = |sequence: &Sequence| sequence.length.as_ref().is_some_and(|length| length.is(0));
+                let element = match (is_empty(a), is_empty(b)) {
+                    (true, false) => b.element.clone(),
+                    (false, true) => a.element.clone(),
+                    _ => Box::new(self.either(output, &a.element, &b.element)),
+                };
+                let length = if a.length == b.length { a.length.clone() } else { Some(self.made_up_length(output)) };
                 return Fact { kind: Kind::Sequence(Sequence { element, length, items: None }), ..Fact::default() };
             }
             (Kind::Optional(a), Kind::Optional(b)) => {

@@ -6,7 +6,6 @@ use crate::context::{Dims, RuleContext, axis_of};
 use crate::expr::Expr;
 use crate::fact::{Fact, Kind};
 use crate::registry::Entry;
-use crate::scalar::Scalar;
 use crate::state::Mode;
 
 pub(super) const TABLE: &[Entry] = &[("", "If", if_), ("", "Loop", loop_), ("", "Scan", scan)];
@@ -57,7 +56,7 @@ fn loop_(context: &mut RuleContext<'_, '_>) -> Option<()> {
         outputs = context.run_subgraph("body", &inputs)?;
         let next: Vec<Fact> = (0..n_carried)
             .map(|at| match outputs.get(at + 1) {
-                Some(made) => widened(context, at, &carried[at], made),
+                Some(made) => context.either(at, &carried[at], made),
                 None => carried[at].clone(),
             })
             .collect();
@@ -122,36 +121,38 @@ fn loop_never_runs(context: &mut RuleContext<'_, '_>, n_made: usize, initial: &[
     Some(())
 }
 
-/// What holds before every round: for what was carried in so far and what came out.
-fn widened(context: &mut RuleContext<'_, '_>, output: usize, before: &Fact, after: &Fact) -> Fact {
-    let mut fact = context.either(output, before, after);
-    // A sequence that grows has no one length; a tensor that changes has no one content.
-    if let (Kind::Sequence(sequence), Kind::Sequence(made)) = (&mut fact.kind, &after.kind)
-        && sequence.length != made.length
-    {
-        sequence.length = None;
-        sequence.items = None;
-    }
-    fact
-}
-
 /// Sizes that grow by the same amount each round are known at the end.
 fn grow(initial: &Fact, carried: &Fact, made: &Fact, n_trips: &Expr, fact: &mut Fact) {
+    if let (Some(initial), Some(carried), Some(made), Kind::Sequence(sequence)) =
+        (initial.as_sequence(), carried.as_sequence(), made.as_sequence(), &mut fact.kind)
+        && let (Some(start), Some(before), Some(after)) = (&initial.length, &carried.length, &made.length)
+        && let Some(total) = grown(start, before, after, n_trips)
+    {
+        sequence.length = Some(total);
+    }
     let (Some(start), Some(before), Some(after), Some(dims)) =
         (&initial.shape, &carried.shape, &made.shape, &mut fact.shape)
     else {
         return;
     };
     for (((start, before), after), dim) in start.iter().zip(before).zip(after).zip(dims) {
-        let step = after.sub(before).filter(|step| {
-            before.as_symbol().is_some_and(|name| step.symbols().iter().all(|symbol| symbol.name() != name))
-        });
-        if before != start
-            && let Some(total) = step.and_then(|step| start.add(&step.mul(n_trips)?))
-        {
+        if let Some(total) = grown(start, before, after, n_trips) {
             *dim = total;
         }
     }
+}
+
+/// What a size is at the end that was `start` at first and goes from `before` to `after` each round.
+fn grown(start: &Expr, before: &Expr, after: &Expr, n_trips: &Expr) -> Option<Expr> {
+    if before == start {
+        return None;
+    }
+    let name = before.as_symbol()?;
+    let step = after.sub(before)?;
+    if step.symbols().iter().any(|symbol| symbol.name() == name) {
+        return None;
+    }
+    start.add(&step.mul(n_trips)?)
 }
 
 /// Sets an output to `n` of the same thing along a new axis.
@@ -165,7 +166,6 @@ fn stack(context: &mut RuleContext<'_, '_>, output: usize, made: &Fact, n: Optio
 }
 
 fn scan(context: &mut RuleContext<'_, '_>) -> Option<()> {
-    let body = context.node.graph("body")?;
     let n_scanned = usize::try_from(context.node.int("num_scan_inputs")?).ok()?;
     // Operator set 8 has an optional length first, and a batch axis.
     let is_old = context.opset < 9;
@@ -184,9 +184,9 @@ fn scan(context: &mut RuleContext<'_, '_>) -> Option<()> {
             if at >= n_state
                 && let Some(axis) = axis_of(scan_axis("scan_input_axes", at - n_state), shape.len())
             {
-                n_steps = n_steps.or(Some(shape.remove(axis)));
-                // Later inputs have the same length, so the first one's is kept.
-                if inputs.len() > n_state && shape.len() + 1 == context.rank(first + at)? - first {}
+                // All scanned inputs have the same length.
+                let length = shape.remove(axis);
+                n_steps = n_steps.or(Some(length));
             }
         }
         inputs.push(fact);
@@ -195,11 +195,10 @@ fn scan(context: &mut RuleContext<'_, '_>) -> Option<()> {
     let mut outputs = context.run_subgraph("body", &inputs)?;
     // State keeps its shape from step to step; a second run sees what the first one settled.
     for at in 0..n_state {
-        let settled = outputs.get(at).map(|made| widened(context, at, &inputs[at], made)).unwrap_or_default();
+        let settled = outputs.get(at).map(|made| context.either(at, &inputs[at], made)).unwrap_or_default();
         inputs[at] = settled;
     }
     outputs = context.run_subgraph("body", &inputs).unwrap_or(outputs);
-    let _ = body;
     for output in 0..context.n_outputs() {
         let Some(made) = outputs.get(output).cloned() else { continue };
         if output < n_state {
@@ -218,6 +217,5 @@ fn scan(context: &mut RuleContext<'_, '_>) -> Option<()> {
             context.set(output, made.element_type, Some(dims));
         }
     }
-    let _ = Scalar::int;
     Some(())
 }

@@ -96,7 +96,7 @@ pub(super) fn windows(context: &RuleContext<'_, '_>, kernel: &[i64]) -> Option<(
     Some(((0..n).map(window).collect(), fit))
 }
 
-fn convolution(
+pub(super) fn convolution(
     context: &mut RuleContext<'_, '_>,
     element_type: Option<DataType>,
     data: usize,

@@ -107,8 +107,6 @@ pub(super) const TABLE: &[Entry] = &[
     (MICROSOFT, "Inverse", same),
     (MICROSOFT, "ComplexMul", same),
     (MICROSOFT, "ComplexMulConj", same),
-    (MICROSOFT, "Rfft", same_type),
-    (MICROSOFT, "Irfft", same_type),
     (MICROSOFT, "BiasSplitGelu", bias_split_gelu),
 ];
 

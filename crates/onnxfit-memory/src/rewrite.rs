@@ -17,8 +17,13 @@ mod registry;
 mod common_subexpressions;
 mod constant_sharing;
 mod fold;
+mod functions;
+mod fusion;
+mod insert_cast;
 mod kernels;
+mod placement;
 mod rules;
+mod unique_dequantize;
 
 use std::sync::Arc;
 
@@ -110,7 +115,7 @@ pub(crate) struct Context<'a> {
 /// points to [`FOLDED_LOCATION`].
 pub fn rewrite(model: &Model, options: &RewriteOptions, weights: Option<&dyn TensorSource>) -> RewriteOutcome {
     let opsets = Arc::new(model.opset_imports().clone());
-    let mut net = Net::from_graph(&model.graph, &opsets, false);
+    let mut net = Net::from_graph(&model.graph, &opsets, model.ir_version() >= 4);
     if let Some(weights) = weights {
         net.read_small_constants(weights, READ_BYTES_MAX);
     }

@@ -19,7 +19,7 @@ pub(super) fn share_constants(net: &mut Net, _: &Context<'_>) -> usize {
     let mut n_shared = 0;
     for id in net.arg_ids() {
         let arg = net.arg(id);
-        let Some(tensor) = arg.constant.as_ref().filter(|_| !arg.is_input && !arg.is_output) else { continue };
+        let Some(tensor) = arg.constant.as_ref().filter(|_| !arg.is_output && net.is_constant(id)) else { continue };
         if arg.uses.is_empty() || !tensor.dims.iter().all(|dim| (1..=N_ELEMENTS_MAX).contains(dim)) {
             continue;
         }

@@ -40,8 +40,8 @@ pub(crate) struct Net {
     pub(crate) outputs: Vec<ArgId>,
     /// Versions of the operator sets.
     pub(crate) opsets: Arc<BTreeMap<String, i64>>,
-    /// Whether this is the body of a node.
-    pub(crate) is_body: bool,
+    /// Whether an initializer that is also an input can be overridden (IR version 4 and later).
+    pub(crate) overridable: bool,
     n_generated: usize,
     generated_op_names: HashSet<String>,
     /// Nodes whose inputs changed since shapes were inferred.
@@ -108,8 +108,8 @@ pub(crate) struct Use {
 
 impl Net {
     /// Reads a graph; `outer` tells the initializers and types of captured values later.
-    pub(crate) fn from_graph(graph: &Graph, opsets: &Arc<BTreeMap<String, i64>>, is_body: bool) -> Self {
-        let mut net = Self { opsets: opsets.clone(), is_body, ..Self::default() };
+    pub(crate) fn from_graph(graph: &Graph, opsets: &Arc<BTreeMap<String, i64>>, overridable: bool) -> Self {
+        let mut net = Self { opsets: opsets.clone(), overridable, ..Self::default() };
         for (id, value) in graph.values() {
             let mut arg = Arg {
                 name: value.name.clone(),
@@ -161,7 +161,7 @@ impl Net {
                     op.attributes.insert(attribute.name.clone(), attribute.value.clone());
                 }
                 for (index, inner) in attribute.graphs().iter().enumerate() {
-                    let net = Self::from_graph(inner, opsets, true);
+                    let net = Self::from_graph(inner, opsets, overridable);
                     let source = Arc::new(inner.clone());
                     op.bodies.push(Body { attribute: attribute.name.clone(), index, net, source });
                 }

@@ -162,7 +162,7 @@ impl Net {
     /// The initializer behind a value that nobody can override, in this graph or around it.
     pub(crate) fn constant(&self, arg: ArgId) -> Option<&Arc<TensorProto>> {
         let arg = self.arg(arg);
-        if arg.is_input {
+        if arg.is_input && self.overridable {
             return None;
         }
         arg.constant.as_ref().or(arg.outer_constant.as_ref())

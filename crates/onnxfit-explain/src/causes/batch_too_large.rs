@@ -39,7 +39,7 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
         }
         if let Some(said) = words!(
             facts,
-            r"batch[ _-]?size|\bbatch(?:es|ed)?\b|max_seq|sequence length|too many (?:texts|rows|documents|chunks)|max_batch_tokens|longest (?:input|text|document)"
+            r"batch[ _-]?size|max_batch|max_seq|sequence length|too many (?:texts|rows|documents|chunks)|max_batch_tokens|longest (?:input|text|document)"
         ) {
             return Some(Verdict::words(61, [said]));
         }

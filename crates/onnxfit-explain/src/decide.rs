@@ -95,7 +95,7 @@ fn is_oom(rule: &Rule, facts: &Facts<'_>) -> Option<bool> {
 pub(crate) fn says_out_of_memory(facts: &Facts<'_>) -> bool {
     words!(
         facts,
-        r"out[ -]of[ -]memory|\boom(?:s|ed|ing)?\b|exhaust|ran out|run out of|runs out|crash|killed|not enough (?:gpu |video )?(?:memory|memery|vram|ram)|memory is not enough|memery is not enough|prevents? other|allocate memory|insufficient memory|keeps? (?:growing|increasing)|memory leak|increase from|grow|not .{0,30}released?"
+        r"out[ -]of[ -]memory|\boom(?:s|ed|ing)?\b|exhaust|ran out|run out of|runs out|crash|killed|not enough (?:gpu |video )?(?:memory|memery|vram|ram)|memory is not enough|memery is not enough|prevents? other|allocate memory|insufficient memory|keeps? (?:growing|increasing)|memory leak|increase from|\bgrow|not .{0,30}released?"
     )
     .is_some()
 }

@@ -115,7 +115,10 @@ fn explains_the_open_cases_as_recorded() {
         + &found[2].line("operator found");
     eprintln!("{wrong}\n{table}");
     assert_eq!(wrong_facts, 0, "a size or a node is wrong:\n{wrong}");
-    assert!(is_oom.share() >= 0.93, "{table}{wrong}");
-    assert!(cause.share() >= 0.85, "{table}{wrong}");
-    assert!(sure.share() >= 0.85, "{table}{wrong}");
+    // What is left is cut before its reason, or says the same words as another cause.
+    assert!(is_oom.share() >= 0.95, "{table}{wrong}");
+    assert!(asserted.share() >= 0.97, "{table}{wrong}");
+    assert!(cause.share() >= 0.88, "{table}{wrong}");
+    assert!(sure.share() >= 0.93, "{table}{wrong}");
+    assert!(claimed.share() >= 0.95, "{table}{wrong}");
 }

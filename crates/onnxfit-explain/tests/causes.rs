@@ -6,63 +6,159 @@ use onnxfit_explain::{Context, DimHint, ModelHints, TensorHint, cause_ids, expla
 
 const EXAMPLES: &[(&str, &str)] = &[
     ("memory_limit_too_low", "Available memory of 4096 is smaller than requested bytes of 5505024"),
-    ("memory_limit_too_low", "the gpu_mem_limit of the application is too low, requested bytes are refused while nvidia-smi shows 60 GB free; limit is hard-coded"),
-    ("size_computation_garbage", "Non-zero status code returned while running Conv node. Name:'c1' Status Message: safeint.h:17 SafeIntExceptionHandler::SafeIntOnOverflow() Integer overflow"),
+    (
+        "memory_limit_too_low",
+        "the gpu_mem_limit of the application is too low, requested bytes are refused while nvidia-smi shows 60 GB free; limit is hard-coded",
+    ),
+    (
+        "size_computation_garbage",
+        "Non-zero status code returned while running Conv node. Name:'c1' Status Message: safeint.h:17 SafeIntExceptionHandler::SafeIntOnOverflow() Integer overflow",
+    ),
     ("host_ram", "terminate called after throwing an instance of 'std::bad_alloc'\n  what():  std::bad_alloc"),
     ("host_ram", "State: Terminated\n Reason: OOMKilled\n Exit Code: 137"),
-    ("host_ram", "java.lang.OutOfMemoryError: Failed to allocate a 268435472 byte allocation with 25165824 free bytes and 190MB until OOM"),
+    (
+        "host_ram",
+        "java.lang.OutOfMemoryError: Failed to allocate a 268435472 byte allocation with 25165824 free bytes and 190MB until OOM",
+    ),
     ("host_ram", "Uncaught (in promise) RangeError: Array buffer allocation failed"),
     ("host_ram", "RSS of the service climbs from 2 GB to 14 GB while loading the model"),
-    ("batch_too_large", "Non-zero status code returned while running Softmax node. Name:'/layer.3/attention/self/Softmax' Status Message: bfc_arena.cc:376 Failed to allocate memory for requested buffer of size 3221225472"),
+    (
+        "batch_too_large",
+        "Non-zero status code returned while running Softmax node. Name:'/layer.3/attention/self/Softmax' Status Message: bfc_arena.cc:376 Failed to allocate memory for requested buffer of size 3221225472",
+    ),
     ("batch_too_large", "GPU memory scales with the batch; reducing the batch from 64 to 16 fixes the OOM"),
     ("single_tensor_too_large", "Failed to allocate memory for requested buffer of size 6442450944"),
-    ("too_many_threads", "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0 ; hostname=a ; expr=cublasCreate(&handle);"),
+    (
+        "too_many_threads",
+        "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0 ; hostname=a ; expr=cublasCreate(&handle);",
+    ),
     ("too_many_threads", "with 3 concurrent threads it works, with 4 the GPU is out of memory"),
     ("multiple_sessions", "each model instance takes 3 GB of GPU memory, four instances do not fit"),
     ("multiple_sessions", "2026-01-01 [W] InvokeEndpoint failed: HTTP 507"),
-    ("multiple_processes_startup_spike", "8 gunicorn workers load the model at the same time when they start and the GPU runs out of memory; staggering helps"),
+    (
+        "multiple_processes_startup_spike",
+        "8 gunicorn workers load the model at the same time when they start and the GPU runs out of memory; staggering helps",
+    ),
     ("other_process_holds_memory", "another process is using most of the GPU, so ours gets out of memory"),
-    ("weights_exceed_vram", "Exception during initialization: /onnxruntime_src/onnxruntime/core/framework/bfc_arena.cc:376 void* onnxruntime::BFCArena::AllocateRawInternal(size_t, bool) Failed to allocate memory for requested buffer of size 268435456"),
-    ("conv_workspace", "CUDNN failure 4: CUDNN_STATUS_INTERNAL_ERROR ; GPU=0 ; hostname=a ; expr=cudnnFindConvolutionForwardAlgorithmEx(handle, max_ws_size);"),
-    ("conv_workspace", "Non-zero status code returned while running Conv node. Name:'c' Status Message: CUDA failure 2: out of memory ; GPU=0 ; hostname=a ; expr=cudaMalloc((void**)&p, size);"),
+    (
+        "weights_exceed_vram",
+        "Exception during initialization: /onnxruntime_src/onnxruntime/core/framework/bfc_arena.cc:376 void* onnxruntime::BFCArena::AllocateRawInternal(size_t, bool) Failed to allocate memory for requested buffer of size 268435456",
+    ),
+    (
+        "conv_workspace",
+        "CUDNN failure 4: CUDNN_STATUS_INTERNAL_ERROR ; GPU=0 ; hostname=a ; expr=cudnnFindConvolutionForwardAlgorithmEx(handle, max_ws_size);",
+    ),
+    (
+        "conv_workspace",
+        "Non-zero status code returned while running Conv node. Name:'c' Status Message: CUDA failure 2: out of memory ; GPU=0 ; hostname=a ; expr=cudaMalloc((void**)&p, size);",
+    ),
     ("conv_workspace", "cudnn_conv_algo_search EXHAUSTIVE takes 4 GB more GPU memory than heuristic"),
-    ("arena_never_shrinks", "GPU memory is not released after a large request, it stays allocated until the process ends"),
+    (
+        "arena_never_shrinks",
+        "GPU memory is not released after a large request, it stays allocated until the process ends",
+    ),
     ("arena_growth_power_of_two", "kNextPowerOfTwo takes 32 GB when 17 GB would do"),
     ("arena_growth_power_of_two", "my onnx model is 400 MB and onnxruntime uses 2100 MB of GPU memory"),
     ("cuda_context_overhead", "a 70KB model needs 376MB of CUDA memory"),
     ("dynamic_shape_fragmentation", "GPU memory keeps growing with images of different sizes"),
-    ("mem_pattern_doubling", "the first image runs fine and the second run of the same session is out of memory on the GPU"),
+    (
+        "mem_pattern_doubling",
+        "the first image runs fine and the second run of the same session is out of memory on the GPU",
+    ),
     ("session_reload_leak", "GPU memory rises with every reload of the model"),
     ("runtime_leak_bug", "GPU memory leak since upgrading to 1.8.0, it did not happen in 1.7"),
-    ("kv_cache_max_length", "onnxruntime-genai: Failed to allocate memory for requested buffer of size 17179869184, unless max_length is set"),
-    ("pinned_or_host_copy", "Non-zero status code returned while running MemcpyToHost node. Name:'Memcpy' Status Message: Failed to allocate memory for requested buffer of size 1497600000"),
-    ("trt_workspace", "[E] 4: [optimizer.cpp::computeCosts::3726] Error Code 4: Internal Error (Could not find any implementation for node {ForeignNode[a...b]} due to insufficient workspace.)"),
+    (
+        "kv_cache_max_length",
+        "onnxruntime-genai: Failed to allocate memory for requested buffer of size 17179869184, unless max_length is set",
+    ),
+    (
+        "pinned_or_host_copy",
+        "Non-zero status code returned while running MemcpyToHost node. Name:'Memcpy' Status Message: Failed to allocate memory for requested buffer of size 1497600000",
+    ),
+    (
+        "trt_workspace",
+        "[E] 4: [optimizer.cpp::computeCosts::3726] Error Code 4: Internal Error (Could not find any implementation for node {ForeignNode[a...b]} due to insufficient workspace.)",
+    ),
     ("misconfigured_options", "session_options.add_session_config_entry(\"gpu_mem_limit\", \"2147483648\")"),
     ("same_as_requested_no_reuse", "with arena_extend_strategy kSameAsRequested memory grows to 24 GB instead of 4 GB"),
-    ("unknown_vram_exhausted", "Non-zero status code returned while running Clip node. Name:'p' Status Message: Failed to allocate memory for requested buffer of size 44433408"),
-    ("ambiguous_not_initialized", "CUDNN failure 1001: CUDNN_STATUS_NOT_INITIALIZED ; GPU=0 ; hostname=a ; expr=cudnnCreate(&cudnn_handle_);"),
-    ("ambiguous_cudnn_execution", "CUDNN failure 5000: CUDNN_STATUS_EXECUTION_FAILED ; GPU=0 ; hostname=a ; expr=cudnnConvolutionForward(handle, workspace.get());"),
+    (
+        "unknown_vram_exhausted",
+        "Non-zero status code returned while running Clip node. Name:'p' Status Message: Failed to allocate memory for requested buffer of size 44433408",
+    ),
+    (
+        "ambiguous_not_initialized",
+        "CUDNN failure 1001: CUDNN_STATUS_NOT_INITIALIZED ; GPU=0 ; hostname=a ; expr=cudnnCreate(&cudnn_handle_);",
+    ),
+    (
+        "ambiguous_cudnn_execution",
+        "CUDNN failure 5000: CUDNN_STATUS_EXECUTION_FAILED ; GPU=0 ; hostname=a ; expr=cudnnConvolutionForward(handle, workspace.get());",
+    ),
     ("unknown_init_failure", "terminate called after throwing an instance of 'Ort::Exception'\nwh"),
-    ("not_oom_cuda_ep_load_failed", "[ONNXRuntimeError] : 1 : FAIL : Failed to load library libonnxruntime_providers_cuda.so with error: libcudnn.so.9: cannot open shared object file: No such file or directory"),
-    ("not_oom_cudnn_version_mismatch", "CUDNN failure 1004: CUDNN_STATUS_SUBLIBRARY_VERSION_MISMATCH ; GPU=0 ; hostname=a ; expr=cudnnCreate(&handle);"),
-    ("not_oom_illegal_memory_access", "CUDA failure 700: an illegal memory access was encountered ; GPU=0 ; hostname=a ; expr=cudaStreamSynchronize(s);"),
-    ("not_oom_driver_or_arch", "CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version ; GPU=32712 ; hostname=a ; expr=cudaSetDevice(id);"),
-    ("not_oom_no_kernel_image", "CUDA error cudaErrorNoKernelImageForDevice:no kernel image is available for execution on the device"),
-    ("not_oom_no_device", "CUDA failure 100: no CUDA-capable device is detected ; GPU=-1594703432 ; hostname=a ; expr=cudaSetDevice(id);"),
-    ("not_oom_fp16_type_mismatch", "Load model from m.onnx failed:Type Error: Type parameter (T) of Optype (Mul) bound to different types (tensor(float16) and tensor(float) in node (Mul_7)."),
+    (
+        "not_oom_cuda_ep_load_failed",
+        "[ONNXRuntimeError] : 1 : FAIL : Failed to load library libonnxruntime_providers_cuda.so with error: libcudnn.so.9: cannot open shared object file: No such file or directory",
+    ),
+    (
+        "not_oom_cudnn_version_mismatch",
+        "CUDNN failure 1004: CUDNN_STATUS_SUBLIBRARY_VERSION_MISMATCH ; GPU=0 ; hostname=a ; expr=cudnnCreate(&handle);",
+    ),
+    (
+        "not_oom_illegal_memory_access",
+        "CUDA failure 700: an illegal memory access was encountered ; GPU=0 ; hostname=a ; expr=cudaStreamSynchronize(s);",
+    ),
+    (
+        "not_oom_driver_or_arch",
+        "CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version ; GPU=32712 ; hostname=a ; expr=cudaSetDevice(id);",
+    ),
+    (
+        "not_oom_no_kernel_image",
+        "CUDA error cudaErrorNoKernelImageForDevice:no kernel image is available for execution on the device",
+    ),
+    (
+        "not_oom_no_device",
+        "CUDA failure 100: no CUDA-capable device is detected ; GPU=-1594703432 ; hostname=a ; expr=cudaSetDevice(id);",
+    ),
+    (
+        "not_oom_fp16_type_mismatch",
+        "Load model from m.onnx failed:Type Error: Type parameter (T) of Optype (Mul) bound to different types (tensor(float16) and tensor(float) in node (Mul_7).",
+    ),
     ("not_oom_protobuf_2gb", "onnx.ModelProto exceeds maximum protobuf size of 2GB: 2410065408"),
     ("not_oom_io_buffer_size", "onnx runtime error 2: not enough space: expected 318080, got 314240"),
-    ("not_oom_shape_validation", "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Got invalid dimensions for input: x for the following indices index: 0 Got: 2 Expected: 1"),
-    ("not_oom_lambda_arm_cpuinfo", "Error in cpuinfo: failed to parse the list of possible processors in /sys/devices/system/cpu/possible"),
+    (
+        "not_oom_shape_validation",
+        "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Got invalid dimensions for input: x for the following indices index: 0 Got: 2 Expected: 1",
+    ),
+    (
+        "not_oom_lambda_arm_cpuinfo",
+        "Error in cpuinfo: failed to parse the list of possible processors in /sys/devices/system/cpu/possible",
+    ),
     ("not_oom_int32_kernel_overflow", "the kernel overflows int32 for more than 2^31 elements"),
-    ("not_oom_shrink_config", "Did not find an arena based allocator registered for device-id  combination in the memory arena shrink list: gpu:0"),
-    ("not_oom_cuda_graph_capture", "CUDA failure 900: operation not permitted when stream is capturing ; GPU=0 ; hostname=a ; expr=cudaMalloc(&p, size);"),
-    ("not_oom_env_var", "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0 ; hostname=a ; expr=cublasCreate(&h);\nunset CUBLAS_WORKSPACE_CONFIG and it works"),
+    (
+        "not_oom_shrink_config",
+        "Did not find an arena based allocator registered for device-id  combination in the memory arena shrink list: gpu:0",
+    ),
+    (
+        "not_oom_cuda_graph_capture",
+        "CUDA failure 900: operation not permitted when stream is capturing ; GPU=0 ; hostname=a ; expr=cudaMalloc(&p, size);",
+    ),
+    (
+        "not_oom_env_var",
+        "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0 ; hostname=a ; expr=cublasCreate(&h);\nunset CUBLAS_WORKSPACE_CONFIG and it works",
+    ),
     ("not_oom_uninitialised_options", "OrtCUDAProviderOptions was not initialized, after memset to zero it works"),
-    ("not_oom_benign_trt_tactic_skip", "[TRT] [W] Requested amount of GPU memory (17179869184 bytes) could not be allocated. There may not be enough free memory for allocation to succeed."),
-    ("not_oom_thread_unsafe_kernel", "Non-zero status code returned while running BeamSearch node. Name:'b' Status Message: Non-zero status code returned while running MatMul node. Name:'m' Status Message: CUBLAS failure 14: CUBLAS_STATUS_INTERNAL_ERROR ; GPU=0 ; hostname=a ; expr=cublasGemmHelper(h)"),
+    (
+        "not_oom_benign_trt_tactic_skip",
+        "[TRT] [W] Requested amount of GPU memory (17179869184 bytes) could not be allocated. There may not be enough free memory for allocation to succeed.",
+    ),
+    (
+        "not_oom_thread_unsafe_kernel",
+        "Non-zero status code returned while running BeamSearch node. Name:'b' Status Message: Non-zero status code returned while running MatMul node. Name:'m' Status Message: CUBLAS failure 14: CUBLAS_STATUS_INTERNAL_ERROR ; GPU=0 ; hostname=a ; expr=cublasGemmHelper(h)",
+    ),
     ("not_oom_other_framework_limit", "tensorflow/core/common_runtime/bfc_allocator.cc:491] *****xxxx"),
-    ("other_framework_oom", "torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB (GPU 0; 14.76 GiB total capacity)"),
+    (
+        "other_framework_oom",
+        "torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB (GPU 0; 14.76 GiB total capacity)",
+    ),
 ];
 
 #[test]
@@ -119,7 +215,10 @@ fn names_host_instance_release_and_provider() {
     assert_eq!(explanation.host.as_deref(), Some("ip-172-31-31-23"));
     assert_eq!(explanation.instance_types, ["ml.g4dn.xlarge"]);
     assert_eq!(explanation.provider, Some("CUDA"));
-    assert_eq!(explanation.releases, ["ONNX Runtime 1.18.1 (stated)", "ONNX Runtime 1.14 to 1.15 (by bfc_arena.cc:368)"]);
+    assert_eq!(
+        explanation.releases,
+        ["ONNX Runtime 1.18.1 (stated)", "ONNX Runtime 1.14 to 1.15 (by bfc_arena.cc:368)"]
+    );
 }
 
 #[test]

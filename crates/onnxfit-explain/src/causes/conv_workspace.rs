@@ -33,9 +33,9 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
         return Some(verdict);
     }
     if let Some(hit) = facts.out_of_memory() {
-        let direct =
-            hit.form == "cuda_call_failure" && (hit.expression.contains("cudaMalloc") || hit.expression.is_empty());
-        if facts.on_convolution() && direct && hit.library.as_deref() == Some("CUDA") {
+        let direct = matches!(hit.form, "cuda_call_failure" | "hip_call_failure" | "cuda_error_name")
+            && (hit.expression.contains("Malloc") || hit.expression.is_empty());
+        if facts.on_convolution() && direct && matches!(hit.library.as_deref(), None | Some("CUDA" | "HIP")) {
             let mut verdict = Verdict::of(66, hit);
             verdict.add(
                 "a convolution took memory outside of the arena: its search workspace is reserved that way".to_owned(),

@@ -30,7 +30,7 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
         return None;
     }
     let hit = facts.hit("safeint_overflow")?;
-    let mut verdict = Verdict::of(if facts.on_convolution() { 82 } else { 58 }, hit);
+    let mut verdict = Verdict::of(if facts.on_convolution() { 78 } else { 58 }, hit);
     if facts.on_convolution() {
         verdict.add("a size overflowed at a convolution: same family as impossible sizes".to_owned());
     }

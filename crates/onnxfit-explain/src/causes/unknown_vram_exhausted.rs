@@ -20,6 +20,10 @@ pub(crate) const RULE: Rule = Rule {
 };
 
 fn judge(facts: &Facts<'_>) -> Option<Verdict> {
+    // A limit is not the card.
+    if facts.is("bfc_available_memory") {
+        return None;
+    }
     if let Some(hit) = facts.out_of_memory() {
         let mut verdict = Verdict::of(41, hit);
         if facts.failing_nodes() > 1 {

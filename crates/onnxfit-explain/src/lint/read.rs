@@ -29,8 +29,6 @@ const READERS: &[Reader] = &[
     Reader { pattern: r#"(\w[\w.()]*)(?:\[["']\w+["']\])?\[["']([\w.]+)["']\]\s*=\s*([^=\n][^\n]*)"#, read: subscript },
     // session_options.key = value
     Reader { pattern: r"(?m)\b(\w*)\.([a-z_]\w*)\s*=\s*([^=\n][^\n;]*)", read: attribute },
-    // cuda_options.gpu_mem_limit = value is an attribute too; keys/values arrays of the C API:
-    Reader { pattern: r#"(?i:UpdateCUDAProviderOptions)[^;]*"#, read: |_, _| None },
     // export KEY=value, ENV KEY value, KEY=value at the start of a line, -e KEY=value, os.environ
     Reader {
         pattern: r#"(?m)^\s*(?:export\s+|ENV\s+|set\s+|\$env:|-\s+|-e\s+|environment:\s*)?([A-Za-z_][A-Za-z0-9_]*)=["']?([^\s"']+)["']?(?:\s|$)"#,
@@ -48,13 +46,18 @@ const READERS: &[Reader] = &[
     Reader {
         pattern: r#"key:\s*"([^"]+)"[\s,]*value:\s*(?:\{\s*string_value:\s*)?"([^"]*)""#,
         read: |groups, before| {
-            let accelerator =
-                before.rfind("execution_accelerator").is_some_and(|at| !before[at..].contains("parameters {\n  key"));
+            let accelerator = before.rfind("execution_accelerator").is_some_and(|at| is_open(&before[at..]));
             let place = if accelerator { Place::ProviderOption } else { Place::TritonParameter };
             Some(setting(place, &groups[1], &groups[2]))
         },
     },
 ];
+
+/// Whether more braces are opened than closed.
+fn is_open(text: &str) -> bool {
+    let count = |braces: [char; 2]| text.matches(braces).count();
+    count(['{', '[']) > count(['}', ']'])
+}
 
 static COMPILED: LazyLock<Vec<(Regex, &'static Reader)>> =
     LazyLock::new(|| READERS.iter().filter_map(|reader| Some((Regex::new(reader.pattern).ok()?, reader))).collect());

@@ -97,3 +97,37 @@ fn sees_that_a_changed_copy_changes_nothing() {
         "#]],
     );
 }
+
+#[test]
+fn knows_the_accelerators_of_triton_from_its_parameters() {
+    check(
+        "optimization { execution_accelerators { gpu_execution_accelerator : [ { name : \"cuda\" parameters { key: \"cudnn_conv_algo_search\" value: \"0\" } parameters { key: \"gpu_mem_lim\" value: \"1\" } } ] } }\nparameters { key: \"custom\" value: { string_value: \"x\" } }",
+        expect![[r#"
+            note[large-workspace] an EXHAUSTIVE search tries algorithms with large workspaces: 5.0 GB against 0.6 GB in one measurement
+            warning[unknown-key] `gpu_mem_lim` is not known as a provider option: it is stored and never read, or refused
+        "#]],
+    );
+}
+
+#[test]
+fn reads_variables_of_python_and_docker() {
+    check(
+        "os.environ[\"ORT_CUDA_ARENA_EXTEND_STRATEGY\"] = \"kSameAsRequested\"\ndocker run --gpus all -e GPU_MEM_LIMIT=4G image\nENV PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True",
+        expect![[r#"
+            warning[not-a-variable] ONNX Runtime reads no environment variable `ORT_CUDA_ARENA_EXTEND_STRATEGY`; `arena_extend_strategy` is an option
+            warning[not-a-variable] ONNX Runtime reads no environment variable `GPU_MEM_LIMIT`; `gpu_mem_limit` is an option
+            note[other-framework] `PYTORCH_CUDA_ALLOC_CONF` is read by another framework; the arena of ONNX Runtime does not see it
+        "#]],
+    );
+}
+
+#[test]
+fn finds_a_shrink_list_whose_arena_is_off() {
+    check(
+        "so.enable_cpu_mem_arena = False\nro.add_run_config_entry('memory.enable_memory_arena_shrinkage', 'gpu:0;cpu:0')\nso.add_session_config_entry('session.use_env_allocators', 'true')",
+        expect![[r#"
+            error[missing-arena] the shrink list names `cpu`, whose arena is turned off: each run will fail
+            warning[bad-value] `session.use_env_allocators` is "true"; only "1" turns it on
+        "#]],
+    );
+}

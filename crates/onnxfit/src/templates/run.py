@@ -70,16 +70,27 @@ def run(session, feeds, config=CONFIG):
         return dict(zip(names, session.run(names, feeds, options)))
     n_pieces = -(-n_rows // batch["max_rows"])
     step = -(-n_rows // n_pieces)
-    pieces = []
+    joined = {}
     for start in range(0, n_rows, step):
         part = {name: _rows(array, axes.get(name), start, step) for name, array in feeds.items()}
-        pieces.append(session.run(names, part, options))
-    return {
-        name: np.concatenate([piece[index] for piece in pieces], axis=batch["outputs"][name])
-        if name in batch["outputs"]
-        else pieces[0][index]
-        for index, name in enumerate(names)
-    }
+        answers = dict(zip(names, session.run(names, part, options)))
+        for name, answer in answers.items():
+            axis = batch["outputs"].get(name)
+            if axis is None:
+                joined.setdefault(name, answer.copy())
+                continue
+            if name not in joined:
+                shape = list(answer.shape)
+                shape[axis] = shape[axis] * n_rows // min(step, n_rows - start)
+                joined[name] = np.empty(shape, answer.dtype)
+            begin = joined[name].shape[axis] * start // n_rows
+            where = [slice(None)] * answer.ndim
+            where[axis] = slice(begin, begin + answer.shape[axis])
+            joined[name][tuple(where)] = answer
+        # The answers lie in the session's arena: held any longer, they would take the room that
+        # the next piece needs.
+        del answers, answer
+    return joined
 
 
 def _rows(array, axis, start, step):

@@ -23,6 +23,7 @@ mod number;
 mod reader;
 mod reading;
 mod releases;
+mod render;
 mod words;
 
 pub use advice::{Advice, NotHelping};

@@ -73,3 +73,48 @@ fn writes_the_keys_of_the_contract_in_order() {
           "settings": []
         }"#]].assert_eq(&json);
 }
+
+#[test]
+fn says_the_answer_first() {
+    let log = "Non-zero status code returned while running Add node. Name:'/attn/Add' Status Message: Failed to allocate memory for requested buffer of size 8388608000";
+    expect![[r#"
+        out of memory: the memory of the GPU, during a run, at `/attn/Add` (Add), asked for 7.81 GiB (8388608000)
+          Failed to allocate memory for requested buffer of size 8388608000
+
+        cause `batch_too_large` (medium confidence): One run holds too many rows or too long ones
+          because Failed to allocate memory for requested buffer of size 8388608000
+          because the node computes attention scores: rows x heads x length x length
+        or `single_tensor_too_large` (medium confidence): One tensor alone is larger than what the device can give
+          because Failed to allocate memory for requested buffer of size 8388608000
+          because 7.81 GiB were asked for at once
+        or `unknown_vram_exhausted` (low confidence): Memory was refused; the text does not say who holds the rest
+          because Failed to allocate memory for requested buffer of size 8388608000
+
+        the size can be
+          500 x 16 x 512^2 x 4
+          1000 x 8 x 512^2 x 4
+          250 x 32 x 512^2 x 4
+          2000 x 16 x 256^2 x 4
+          4000 x 8 x 256^2 x 4
+          1000 x 32 x 256^2 x 4
+
+        what to do, in order
+          1. Send fewer rows per run, or shorter ones: cut the batch in chunks and cap the longest input. This is the fix that works most reliably. Count the rows that reach the model: batchers multiply them.
+          2. Let onnxfit compute what this model needs at your batch and length, and where the peak is.
+               onnxfit check MODEL.onnx --on INSTANCE --dim batch=N --dim sequence=N
+          3. Let onnxfit rewrite the model so that it fits: chunked attention, another order, smaller weights.
+               onnxfit fix MODEL.onnx --on INSTANCE -o fitted.onnx
+          4. Pick an instance whose single GPU is large enough: memory of several GPUs does not add up for one session.
+               onnxfit recommend MODEL.onnx
+          5. Read the card's memory at the moment of failure, not before the run.
+               nvidia-smi --query-gpu=memory.used,memory.total --format=csv -l 1
+          6. Allow fewer runs at once on one card: every thread that runs has its own activations, streams and library handles. Use a queue or a semaphore around `run()`; keep worker threads alive instead of starting one per request.
+          7. Use one session for all callers: each session, model instance or worker process has its own weights and its own arena. Fewer instances per GPU, or unload models that are not in use.
+
+        what will not help
+          - `arena_extend_strategy=kSameAsRequested`: on refusal the arena already retries down to the size that was asked for, so it cannot help when that size alone does not fit.
+          - Arena shrinkage: it gives memory back after a run, and this run alone is too large.
+          - A lower `gpu_mem_limit`: it does not lower the need, it only turns this message into another one.
+          - `torch.cuda.empty_cache()`: it frees PyTorch's pool, never the arena of ONNX Runtime.
+    "#]].assert_eq(&explain(log.as_bytes()).to_string());
+}

@@ -8,7 +8,6 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 const THROW_SITES: &[(&str, u32, &str)] = &[
-    ("bfc_arena.cc", 306, "about 1.8 to 1.10"),
     ("bfc_arena.cc", 330, "1.8 to 1.9"),
     ("bfc_arena.cc", 331, "1.8 to 1.9"),
     ("bfc_arena.cc", 342, "about 1.10 to 1.13"),

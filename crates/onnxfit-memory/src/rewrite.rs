@@ -23,6 +23,7 @@ mod insert_cast;
 mod kernels;
 mod placement;
 mod rules;
+mod transpose;
 mod unique_dequantize;
 
 use std::sync::Arc;

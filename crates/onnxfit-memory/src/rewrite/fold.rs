@@ -190,3 +190,13 @@ fn estimated_bytes(net: &Net, id: OpId) -> Option<u64> {
     }
     op.outputs.iter().flatten().try_fold(0u64, |total, arg| total.checked_add(bytes_of(*arg)?))
 }
+
+/// A constant with its dimensions in another order.
+pub(super) fn transposed(tensor: &TensorProto, perm: &[i64]) -> TensorProto {
+    let elem = tensor.element_type().unwrap_or(DataType::Float);
+    let dims: Vec<i64> = perm.iter().map(|axis| tensor.dims.get(*axis as usize).copied().unwrap_or(1)).collect();
+    let mut op = super::net::Op { op_type: "Transpose".to_owned(), ..Default::default() };
+    op.attributes.insert("perm".to_owned(), onnxfit_graph::AttributeValue::Ints(perm.to_vec()));
+    let value = Value::of(tensor).and_then(|value| evaluate(&Call { op: &op, inputs: vec![Some(value)] })?.pop());
+    value.map_or_else(|| content::placeholder(tensor.name(), elem, &dims), |value| value.to_tensor())
+}

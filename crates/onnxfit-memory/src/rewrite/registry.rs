@@ -14,10 +14,12 @@ pub(super) struct Transform {
     run: Run,
     /// Whether bodies of control-flow nodes are transformed too.
     enters_bodies: bool,
+    /// Whether it runs in the first round only.
+    once: bool,
 }
 
 const fn transform(name: &'static str, run: Run) -> Transform {
-    Transform { name, run, enters_bodies: true }
+    Transform { name, run, enters_bodies: true, once: false }
 }
 
 /// What every session does before optimizing.
@@ -29,7 +31,12 @@ const BEFORE: &[Transform] = &[
 /// Level 1: ONNX operators only, before nodes are placed.
 const LEVEL_1: &[Transform] = &[
     transform("Level1_RuleBasedTransformer", super::rules::level_1),
-    Transform { name: "ConstantSharing", run: super::constant_sharing::share_constants, enters_bodies: false },
+    Transform {
+        name: "ConstantSharing",
+        run: super::constant_sharing::share_constants,
+        enters_bodies: false,
+        once: true,
+    },
     transform("CommonSubexpressionElimination", super::common_subexpressions::merge_equal_nodes),
     transform("ConstantFolding", super::fold::fold_constants),
     transform("MatMulAddFusion", fusion::matmul_add::level_1),
@@ -37,11 +44,13 @@ const LEVEL_1: &[Transform] = &[
     transform("GeluFusionL1", fusion::gelu::level_1),
     transform("LayerNormFusionL1", fusion::layer_norm::level_1),
     transform("EnsureUniqueDQForNodeUnit", super::unique_dequantize::duplicate_dequantizations),
+    Transform { name: "TransposeOptimizer", run: super::transpose::level_1, enters_bodies: true, once: true },
 ];
 
 /// Level 2: ONNX Runtime's own operators, after nodes are placed.
 const LEVEL_2: &[Transform] = &[
     transform("Level2_RuleBasedTransformer", super::rules::level_2),
+    Transform { name: "TransposeOptimizer", run: super::transpose::level_2, enters_bodies: true, once: true },
     transform("GemmActivationFusion", fusion::activation::gemm),
     transform("MatMulIntegerToFloatFusion", fusion::matmul_integer::matmul_integer),
     transform("DynamicQuantizeMatMulFusion", fusion::dynamic_quantize_matmul::dynamic_quantize_matmul),
@@ -65,11 +74,7 @@ const LEVEL_2: &[Transform] = &[
 /// What every session does after optimizing.
 const AFTER: &[Transform] = &[
     transform("CastFloat16Transformer", super::insert_cast::insert_casts),
-    Transform {
-        name: "RemoveDuplicateCastTransformer",
-        run: super::insert_cast::remove_duplicate_casts,
-        enters_bodies: true,
-    },
+    transform("RemoveDuplicateCastTransformer", super::insert_cast::remove_duplicate_casts),
 ];
 
 /// Runs all that the options ask for.
@@ -117,9 +122,9 @@ fn apply(
 }
 
 fn run_level(net: &mut Net, context: &Context<'_>, level: &[Transform], applied: &mut Vec<(&'static str, usize)>) {
-    for _ in 0..N_STEPS_MAX {
+    for step in 0..N_STEPS_MAX {
         let mut changed = false;
-        for transform in level {
+        for transform in level.iter().filter(|transform| step == 0 || !transform.once) {
             changed |= apply(net, context, transform, applied);
         }
         if !changed {

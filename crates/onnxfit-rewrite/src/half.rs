@@ -115,11 +115,12 @@ pub fn to_half(model: &Model, weights: &dyn TensorSource, options: &HalfOptions)
     let facts = Facts { world: &world, elements: &elements, n_elements: &n_elements, weights, options };
     islands::keep_islands(&facts, &mut slots);
     let is_half = decide(&world, &slots, &n_elements);
-    let is_asked = |node: usize| {
-        let asked = |variable: &usize| slots.variables[*variable].stays == Some(Reason::Asked);
-        slots.of_node.get(&node).is_some_and(|variables| variables.iter().any(asked))
+    let is_exact = |node: usize| {
+        let exact =
+            |variable: &usize| matches!(slots.variables[*variable].stays, Some(Reason::Asked | Reason::Quantized));
+        slots.of_node.get(&node).is_some_and(|variables| variables.iter().any(exact))
     };
-    let stored = storage::stored_half(&world, &elements, &slots, &is_half, &is_asked);
+    let stored = storage::stored_half(&world, &elements, &slots, &is_half, &is_exact);
     let decision = emit::Decision { is_half: &is_half, stored: &stored, target: options.target };
     let emitted = emit::emit(&facts, &slots, &decision)?;
     let report = report::report(&facts, &slots, &decision, &emitted);

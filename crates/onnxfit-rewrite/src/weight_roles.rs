@@ -146,7 +146,42 @@ fn per_root(fan_in: i64) -> f32 {
 
 /// The deviation of a kernel or matrix that keeps the variance of what flows through.
 fn kernel_std(reading: &Reading<'_>) -> f32 {
-    per_root(fan_in(reading)) * gain(reading)
+    let softened = if makes_unscaled_scores(reading) { UNSCALED_SCORES_GAIN } else { 1.0 };
+    per_root(fan_in(reading)) * gain(reading) * softened
+}
+
+/// Queries and keys of attention that divides by nothing (T5): the weights themselves must do what
+/// 1/√head-size does elsewhere, half of it each.
+const UNSCALED_SCORES_GAIN: f32 = 0.35;
+
+fn makes_unscaled_scores(reading: &Reading<'_>) -> bool {
+    let copies = ["Reshape", "Transpose", "Identity", "Split", "Unsqueeze", "Squeeze"];
+    let masks = ["Reshape", "Add", "Where", "Cast", "Identity"];
+    let Some(projected) = reading.node.output(0) else { return false };
+    let products = reached(reading.graph, projected, &copies, "MatMul");
+    products.iter().any(|product| {
+        let scores = reading.graph.node(*product).output(0);
+        scores.is_some_and(|scores| !reached(reading.graph, scores, &masks, "Softmax").is_empty())
+    })
+}
+
+/// The nodes of one kind that a value reaches through operators of the others.
+fn reached(graph: &Graph, from: ValueId, through: &[&str], wanted: &str) -> Vec<NodeId> {
+    let mut found = Vec::new();
+    let mut values = vec![from];
+    for _ in 0..N_STEPS_MAX {
+        let mut next = Vec::new();
+        for reader in values.iter().flat_map(|value| &graph.value(*value).uses) {
+            let node = graph.node(reader.node);
+            if node.is(wanted) {
+                found.push(reader.node);
+            } else if through.contains(&node.op_type.as_str()) {
+                next.extend(node.outputs.iter().flatten().copied());
+            }
+        }
+        values = next;
+    }
+    found
 }
 
 fn fan_in(reading: &Reading<'_>) -> i64 {

@@ -11,8 +11,8 @@ use crate::operators::Slot;
 pub(super) enum Element {
     /// A dense tensor of this type.
     Tensor(DataType),
-    /// No dense tensor.
-    Container,
+    /// A sequence or an optional, of tensors of this type as far as is known.
+    Container(Option<DataType>),
     /// Nobody knows.
     Unknown,
 }
@@ -29,7 +29,7 @@ pub(super) fn elements(world: &World<'_>) -> Vec<Element> {
     for (value, element) in found.iter_mut().enumerate() {
         let entry = world.get(value);
         *element = match (&entry.constant, world.fixed_tensor(value)) {
-            (Some(_), None) if entry.tensor().is_none() => Element::Container,
+            (Some(_), None) if entry.tensor().is_none() => Element::Container(None),
             _ => match entry.tensor().cloned().or_else(|| world.fixed_tensor(value)) {
                 Some(tensor) => tensor.element_type().map_or(Element::Unknown, Element::Tensor),
                 None => declared(world, value),
@@ -43,7 +43,7 @@ pub(super) fn elements(world: &World<'_>) -> Vec<Element> {
 fn declared(world: &World<'_>, value: usize) -> Element {
     match declared_element(world.declared(value)) {
         Some(Declared::Tensor(data_type)) => Element::Tensor(data_type),
-        Some(Declared::Container) => Element::Container,
+        Some(Declared::Container(inner)) => Element::Container(inner),
         None => Element::Unknown,
     }
 }
@@ -159,6 +159,9 @@ fn infer(
             };
         }
         ("", "Constant") => return Element::Unknown,
+        ("", name) if name.contains("Sequence") || name.starts_with("Optional") => {
+            return container_output(name, inputs, attribute_type("dtype"));
+        }
         _ => {}
     }
     let Some(signature) = world.signature(node) else { return Element::Unknown };
@@ -174,6 +177,26 @@ fn infer(
         }
         // Never float, but which type does not matter here; the declaration may know.
         Slot::Other | Slot::Mixed => Element::Unknown,
+    }
+}
+
+/// What the operators on sequences and optionals make.
+fn container_output(name: &str, inputs: &[Element], dtype: Option<Element>) -> Element {
+    let inner = inputs.iter().find_map(|input| match input {
+        Element::Tensor(inner) | Element::Container(Some(inner)) => Some(*inner),
+        _ => None,
+    });
+    match name {
+        "SequenceEmpty" => match dtype {
+            Some(Element::Tensor(inner)) => Element::Container(Some(inner)),
+            _ => Element::Container(Some(DataType::Float)),
+        },
+        "SequenceConstruct" | "SequenceInsert" | "SequenceErase" | "SplitToSequence" | "Optional" => {
+            Element::Container(inner)
+        }
+        "SequenceAt" | "ConcatFromSequence" | "OptionalGetElement" => inner.map_or(Element::Unknown, Element::Tensor),
+        // A length, a truth value, or what a body makes: the declaration may know.
+        _ => Element::Unknown,
     }
 }
 

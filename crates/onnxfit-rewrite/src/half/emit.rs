@@ -324,7 +324,7 @@ impl<'a, 'm> Emitter<'a, 'm> {
     }
 }
 
-/// Removes casts that nobody reads any more.
+/// Removes casts that nobody reads any more, and what was moved or copied away with them.
 fn drop_idle_casts(model: &mut Model) -> Result<(), RewriteError> {
     /// A chain of casts as long as this is no chain that anybody wrote.
     const ROUNDS_MAX: usize = 8;
@@ -342,7 +342,7 @@ fn idle_casts(graph: &Graph) -> Patch {
     let mut patch = Patch::new(graph, "drop-idle-casts");
     for (id, node) in graph.nodes() {
         let is_idle = |value: &ValueId| graph.value(*value).uses.is_empty() && !graph.value(*value).is_output;
-        let is_small = node.is("Cast") || constant_node_tensor(node).is_some();
+        let is_small = node.is("Cast") || node.is("Transpose") || constant_node_tensor(node).is_some();
         if is_small && node.outputs.iter().flatten().all(is_idle) {
             patch.remove_node(id);
         }

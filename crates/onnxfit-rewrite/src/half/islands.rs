@@ -79,8 +79,10 @@ impl Facts<'_, '_> {
 }
 
 /// ONNX Runtime fuses an operator with the DequantizeLinear before and the QuantizeLinear after
-/// it only if nothing stands between them.
+/// it only if nothing stands between them. And what is rounded to 8 bits at run time had better not
+/// be rounded to 11 before: near the middle between two steps that tips the balance.
 fn keep_quantized(facts: &Facts<'_, '_>, slots: &mut Slots) {
+    let mut queue = Vec::new();
     for (number, scope, node) in facts.world.all_nodes() {
         let is_border = matches!(node.op_type.as_str(), "DequantizeLinear" | "QuantizeLinear");
         let follows = facts
@@ -90,6 +92,19 @@ fn keep_quantized(facts: &Facts<'_, '_>, slots: &mut Slots) {
         if is_border || follows {
             slots.keep(number, Reason::Quantized);
         }
+        if node.op_type.starts_with("DynamicQuantize") {
+            queue.push(number);
+        }
+    }
+    let mut seen = BTreeSet::new();
+    while let Some(number) = queue.pop() {
+        if !seen.insert(number) {
+            continue;
+        }
+        slots.keep(number, Reason::Quantized);
+        let Some((scope, _, node)) = facts.world.node(number) else { continue };
+        let makers = facts.float_inputs(scope, node).into_iter().filter_map(|(_, value)| facts.world.producer(value));
+        queue.extend(makers.map(|(maker, _)| maker));
     }
 }
 
@@ -242,7 +257,7 @@ fn keep_whole_numbers_and_phases(facts: &Facts<'_, '_>, slots: &mut Slots) {
             queue.push((number, reason));
         }
         // A few whole numbers as floats are sizes: cheap to keep, and past 2048 no longer exact.
-        if node.is("Cast") && inputs.is_empty() && !from_bool(facts, scope, node) {
+        if node.is("Cast") && is_from_whole_numbers(facts, scope, node) {
             let small = node.output(0).map(|id| facts.world.value(scope, id));
             if small.is_some_and(|value| facts.is_float(value) && facts.n_elements[value] <= super::numbers::N_SMALL) {
                 slots.keep(number, Reason::WholeNumbers);
@@ -271,9 +286,9 @@ fn keep_whole_numbers_and_phases(facts: &Facts<'_, '_>, slots: &mut Slots) {
     }
 }
 
-fn from_bool(facts: &Facts<'_, '_>, scope: usize, node: &Node) -> bool {
-    let from = node.input(0).map(|id| facts.world.definition[facts.world.value(scope, id)]);
-    from.is_some_and(|from| facts.elements[from] == Element::Tensor(DataType::Bool))
+fn is_from_whole_numbers(facts: &Facts<'_, '_>, scope: usize, node: &Node) -> bool {
+    let from = node.input(0).map(|id| facts.elements[facts.world.definition[facts.world.value(scope, id)]]);
+    matches!(from, Some(Element::Tensor(from)) if !from.is_float() && from != DataType::Bool && from != DataType::String)
 }
 
 /// What an operator does to the size of numbers.

@@ -1,6 +1,7 @@
 //! About how large each value is: good enough to compare costs, never used for a prediction.
 
 use onnxfit_graph::{Dim, Node, ValueType};
+use onnxfit_shape::{Bindings, Fact, GraphFacts, infer};
 
 use super::world::World;
 
@@ -12,14 +13,25 @@ const LARGE: u64 = 1 << 40;
 
 /// About how many elements each value has, by value number.
 pub(super) fn sizes(world: &World<'_>) -> Vec<u64> {
+    let inference = infer(world.model, &Bindings::default());
+    let mut facts: Vec<Option<&GraphFacts>> = Vec::with_capacity(world.scopes.len());
+    for scope in &world.scopes {
+        facts.push(match &scope.parent {
+            None => Some(&inference.graph),
+            Some(parent) => {
+                facts[parent.scope].and_then(|around| around.subgraph(parent.node, parent.attribute, parent.index))
+            }
+        });
+    }
     let mut sizes = vec![0u64; world.n_values()];
     for (value, size) in sizes.iter_mut().enumerate() {
+        let (scope, id) = world.place(value);
         let entry = world.get(value);
         let tensor = entry.tensor().cloned().or_else(|| world.fixed_tensor(value));
-        *size = match (tensor, declared(&entry.ty)) {
-            (Some(tensor), _) => tensor.n_elements().unwrap_or(UNKNOWN),
-            (None, Some(size)) => size,
-            (None, None) => 0,
+        let inferred = || facts[scope]?.get(id).and_then(inferred);
+        *size = match tensor {
+            Some(tensor) => tensor.n_elements().unwrap_or(UNKNOWN),
+            None => inferred().or_else(|| declared(&entry.ty)).unwrap_or(0),
         };
     }
     for (scope, entry) in world.scopes.iter().enumerate() {
@@ -41,6 +53,13 @@ pub(super) fn sizes(world: &World<'_>) -> Vec<u64> {
         }
     }
     sizes
+}
+
+/// What shape inference says, with open dimensions taken for [`OPEN`].
+fn inferred(fact: &Fact) -> Option<u64> {
+    let count = fact.n_elements()?;
+    let symbols = count.symbols().into_iter().map(|symbol| (symbol.name().to_owned(), OPEN as i64)).collect();
+    u64::try_from(count.eval(&symbols)?).ok().map(|count| count.clamp(1, LARGE))
 }
 
 fn declared(ty: &ValueType) -> Option<u64> {

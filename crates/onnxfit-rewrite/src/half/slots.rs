@@ -156,7 +156,8 @@ fn plain(
         value.map_or(Element::Unknown, |value| elements[world.definition[world.value(scope, value)]])
     };
     let signature = world.signature(node);
-    let touches_container = node.inputs.iter().chain(&node.outputs).any(|v| element(v) == Element::Container);
+    let touches_container =
+        node.inputs.iter().chain(&node.outputs).any(|v| matches!(element(v), Element::Container(_)));
     let whole_node = match signature {
         None => Some(Reason::UnknownOperator),
         Some(_) if node.subgraphs().next().is_some() => Some(Reason::ForeignBody),

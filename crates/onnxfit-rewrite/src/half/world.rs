@@ -208,7 +208,14 @@ pub(super) fn declared_element(ty: &ValueType) -> Option<Declared> {
     match ty {
         ValueType::Tensor(tensor) => tensor.element_type.map(Declared::Tensor),
         ValueType::Unknown => None,
-        _ => Some(Declared::Container),
+        ValueType::Sequence(inner) | ValueType::Optional(inner) => {
+            Some(Declared::Container(match declared_element(inner) {
+                Some(Declared::Tensor(inner)) => Some(inner),
+                Some(Declared::Container(inner)) => inner,
+                None => None,
+            }))
+        }
+        _ => Some(Declared::Container(None)),
     }
 }
 
@@ -216,6 +223,6 @@ pub(super) fn declared_element(ty: &ValueType) -> Option<Declared> {
 pub(super) enum Declared {
     /// A dense tensor of this type.
     Tensor(DataType),
-    /// A sequence, a map, an optional or a sparse tensor.
-    Container,
+    /// A sequence or an optional of these, a map or a sparse tensor.
+    Container(Option<DataType>),
 }

@@ -23,7 +23,9 @@ pub(crate) fn ci() -> Result<()> {
 pub(crate) fn test(arguments: &[String]) -> Result<()> {
     let venv = python_environment()?;
     let library = library_in(&venv)?;
-    let environment = [("VIRTUAL_ENV", venv.as_path()), ("ORT_DYLIB_PATH", library.as_path())];
+    let python = venv.join("bin/python");
+    let environment =
+        [("VIRTUAL_ENV", venv.as_path()), ("ORT_DYLIB_PATH", library.as_path()), ("ONNXFIT_PYTHON", python.as_path())];
     // nextest runs each test in a process of its own, which tests of out-of-memory need.
     if !works("cargo", &["nextest", "--version"]) {
         run("cargo", &["install", "cargo-nextest", "--locked"], &[])?;

@@ -29,3 +29,14 @@ pub(crate) fn run(program: &str, arguments: &[&str], environment: &[(&str, &Path
 pub(crate) fn works(program: &str, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
 }
+
+/// The release build of the command.
+pub(crate) fn release_binary() -> Result<PathBuf> {
+    static BUILT: std::sync::OnceLock<()> = std::sync::OnceLock::new();
+    if BUILT.get().is_none() {
+        run("cargo", &["build", "--release", "--quiet", "--package", "onnxfit-cli"], &[])?;
+        let _ = BUILT.set(());
+    }
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    Ok(target.join("release/onnxfit"))
+}

@@ -18,6 +18,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("explain", &["base"]),
     ("runtime", &["base", "onnx"]),
     ("rewrite", &["base", "onnx", "graph", "shape"]),
+    ("train", &["base", "onnx", "graph", "shape", "memory", "runtime", "rewrite"]),
     ("plan", &["base"]),
     ("report", &["base"]),
 ];

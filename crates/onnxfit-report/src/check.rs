@@ -155,6 +155,8 @@ pub struct CheckView {
     pub verdict: Verdict,
     /// The model file.
     pub model: String,
+    /// Nodes of its main graph.
+    pub n_nodes: usize,
     /// Into what.
     pub target: TargetView,
     /// The dimensions it was asked for.

@@ -16,7 +16,7 @@ use crate::{Error, Model};
 
 /// Says whether a model fits, with everything that the answer rests on.
 pub fn check(model: &Model, request: &Request) -> Result<CheckView, Error> {
-    let graph = session_graph(model.graph(), request)?;
+    let graph = session_graph(model.graph(), model.file().weights(), request);
     let mut answer = Twin::new(&graph.model, request).ask();
     answer.diagnostics.splice(0..0, graph.diagnostics);
     Ok(view(model, request, answer))
@@ -34,6 +34,7 @@ fn view(model: &Model, request: &Request, answer: Answer) -> CheckView {
         schema: "onnxfit.check/1",
         verdict,
         model: model.name(),
+        n_nodes: model.graph().graph.n_nodes(),
         target: request.target_view(),
         dims,
         arena: ArenaView {

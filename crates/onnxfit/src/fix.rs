@@ -56,7 +56,7 @@ pub fn fix(model: &Model, request: &Request, options: &FixOptions, progress: &dy
     let dims = before.dims.clone();
     let mut diagnostics = Vec::new();
 
-    let original = session_graph(model.graph(), request)?;
+    let original = session_graph(model.graph(), model.file().weights(), request);
     let axes = batch_split(model.graph(), options.batch_dim.as_deref());
     let batch = match &axes {
         Ok(axes) => dims.get(&axes.dim).and_then(|rows| u64::try_from(*rows).ok()).map(|rows| (axes, rows)),
@@ -73,7 +73,7 @@ pub fn fix(model: &Model, request: &Request, options: &FixOptions, progress: &dy
             None
         }
     };
-    let half_graph = half.as_ref().map(|half| session_graph(&half.model, request)).transpose()?;
+    let half_graph = half.as_ref().map(|half| session_graph(&half.model, &half.source(source.as_ref()), request));
     let capability = request.target.as_ref().and_then(|target| target.gpu).map(|gpu| gpu.compute_capability);
     let goal = Goal {
         batch: batch.as_ref().map(|(_, rows)| *rows),

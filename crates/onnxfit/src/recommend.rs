@@ -16,7 +16,7 @@ use crate::{Error, Model};
 /// Names the instance types that hold a request as it is, cheapest first.
 pub fn recommend(model: &Model, request: &Request, region: &str) -> Result<RecommendView, Error> {
     let request = Request { provider: Provider::Cuda, target: None, ..request.clone() };
-    let graph = session_graph(model.graph(), &request)?;
+    let graph = session_graph(model.graph(), model.file().weights(), &request);
     let twin = Twin::new(&graph.model, &request);
     let answer = twin.ask();
     let needed = smallest_device(&twin, &answer.dims).unwrap_or(Bytes(u64::MAX));

@@ -2,9 +2,10 @@
 
 use onnxfit_base::Diagnostic;
 use onnxfit_graph::Model as GraphModel;
+use onnxfit_memory::rewrite::{Level, Provider as RewriteProvider, RewriteOptions, rewrite};
+use onnxfit_onnx::TensorSource;
 
-use crate::Error;
-use crate::request::Request;
+use crate::request::{OptimizationLevel, Provider, Request};
 
 /// A graph as a session runs it.
 pub(crate) struct SessionGraph {
@@ -15,6 +16,27 @@ pub(crate) struct SessionGraph {
 }
 
 /// The graph that a session with the request's options runs.
-pub(crate) fn session_graph(model: &GraphModel, _request: &Request) -> Result<SessionGraph, Error> {
-    Ok(SessionGraph { model: model.clone(), diagnostics: Vec::new() })
+pub(crate) fn session_graph(model: &GraphModel, weights: &dyn TensorSource, request: &Request) -> SessionGraph {
+    let options = RewriteOptions {
+        level: match request.optimization {
+            OptimizationLevel::Disable => Level::Disable,
+            OptimizationLevel::Basic => Level::Basic,
+            OptimizationLevel::Extended => Level::Extended,
+            OptimizationLevel::All => Level::All,
+        },
+        provider: match request.provider {
+            Provider::Cpu => RewriteProvider::Cpu,
+            Provider::Cuda => RewriteProvider::Cuda,
+        },
+        ort_version: major_minor(&request.ort_version),
+        ..RewriteOptions::default()
+    };
+    let outcome = rewrite(model, &options, Some(weights));
+    SessionGraph { model: outcome.model, diagnostics: outcome.diagnostics }
+}
+
+/// `1.31.1` as `(1, 31)`.
+fn major_minor(version: &str) -> (u32, u32) {
+    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+    (parts.next().unwrap_or(1), parts.next().unwrap_or(31))
 }

@@ -52,14 +52,18 @@ fn order(graph: &Graph) -> Vec<NodeId> {
 }
 
 /// The operators in execution order; a body follows its node in brackets.
-fn sequence(graph: &Graph) -> Vec<String> {
+///
+/// A dump repeats a body that was not rewritten as the file has it, so bodies come in either order.
+fn sequence(graph: &Graph, bodies_by_file: bool, is_body: bool) -> Vec<String> {
     let mut words = Vec::new();
-    for id in order(graph) {
+    let ids: Vec<NodeId> =
+        if is_body && bodies_by_file { graph.nodes().map(|(id, _)| id).collect() } else { order(graph) };
+    for id in ids {
         let node = graph.node(id);
         let mut word =
             if node.domain.is_empty() { node.op_type.clone() } else { format!("{}.{}", node.domain, node.op_type) };
         let bodies: BTreeMap<&str, String> =
-            node.subgraphs().map(|(name, graph)| (name, sequence(graph).join(" "))).collect();
+            node.subgraphs().map(|(name, graph)| (name, sequence(graph, bodies_by_file, true).join(" "))).collect();
         if !bodies.is_empty() {
             let inner: Vec<String> = bodies.iter().map(|(name, ops)| format!("{name}:{ops}")).collect();
             let _ = write!(word, "[{}]", inner.join("|"));
@@ -134,7 +138,7 @@ fn the_zoo_is_rewritten_as_onnx_runtime_does() {
         }
         let mut ours = BTreeMap::new();
         counts(&outcome.model.graph, &mut ours);
-        let words = sequence(&outcome.model.graph);
+        let words = sequence(&outcome.model.graph, false, false);
         if let Some(dump) = &dump {
             std::fs::write(dump.join(format!("{}.{}.txt", row.model, row.level)), words.join("\n"))
                 .expect("a folder to write to");
@@ -147,7 +151,8 @@ fn the_zoo_is_rewritten_as_onnx_runtime_does() {
                 (have != want).then(|| format!("{name} {have}/{want}"))
             })
             .collect();
-        let same_order = hash(&words.join(" ")) == row.order;
+        let by_file = sequence(&outcome.model.graph, true, false);
+        let same_order = [&words, &by_file].iter().any(|words| hash(&words.join(" ")) == row.order);
         let total = totals.entry(row.level).or_default();
         total[0] += 1;
         total[1] += usize::from(difference.is_empty());

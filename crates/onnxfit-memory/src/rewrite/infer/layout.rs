@@ -23,12 +23,23 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("Upsample", resize),
 ];
 
+/// More dimensions are not made up from a length alone.
+const RANK_MAX: usize = 1024;
+
 fn reshape(context: &Context<'_>) -> Vec<Inferred> {
     one(context.elem(0), reshaped(context))
 }
 
 fn reshaped(context: &Context<'_>) -> Option<Vec<Dim>> {
-    let target = context.values_of("shape", 1)?;
+    let Some(target) = context.values_of("shape", 1) else {
+        // Only how many dimensions there are, and before opset 14 not even that.
+        return match context.shape(1)? {
+            [Dim::Known(rank)] if context.opset() >= 14 => {
+                Some(vec![Dim::Unknown; usize::try_from(*rank).ok().filter(|rank| *rank <= RANK_MAX)?])
+            }
+            _ => None,
+        };
+    };
     let zero_copies = context.op.int("allowzero").unwrap_or(0) == 0;
     let input = context.shape(0);
     let mut result = Vec::with_capacity(target.len());

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use verbs::{check, fix, recommend, runtime};
+use verbs::{check, explain, fix, recommend, runtime};
 
 /// Makes an ONNX model fit the GPU memory it has.
 #[derive(Debug, Parser)]
@@ -28,6 +28,8 @@ enum Verb {
     Check(check::Arguments),
     /// Make it fit, prove it, write model and session options
     Fix(fix::Arguments),
+    /// What this error message means, what caused it, what to do
+    Explain(explain::Arguments),
     /// The cheapest AWS instances it fits on
     Recommend(recommend::Arguments),
     /// Which ONNX Runtime is used; install one
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
     let result = match command.verb {
         Verb::Check(arguments) => check::run(&arguments),
         Verb::Fix(arguments) => fix::run(&arguments),
+        Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Recommend(arguments) => recommend::run(&arguments),
         Verb::Runtime(arguments) => runtime::run(&arguments),
         Verb::Worker => verbs::worker(),

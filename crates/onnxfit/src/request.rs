@@ -82,6 +82,12 @@ pub struct Request {
     pub ort_version: String,
 }
 
+impl Default for Request {
+    fn default() -> Self {
+        Self::new(Provider::default())
+    }
+}
+
 impl Request {
     /// ONNX Runtime's defaults, no target, no sizes.
     pub fn new(provider: Provider) -> Self {

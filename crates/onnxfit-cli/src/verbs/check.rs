@@ -12,6 +12,9 @@ pub(crate) struct Arguments {
     model: ModelArguments,
     #[command(flatten)]
     session: SessionArguments,
+    /// Options of a session to look over: a session.json, a program, or `-` for pasted lines
+    #[arg(long = "session", value_name = "FILE")]
+    session_file: Option<std::path::PathBuf>,
     /// The answer as JSON (`onnxfit.check/1`)
     #[arg(long)]
     json: bool,
@@ -20,7 +23,11 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let request = request(&arguments.model, &arguments.session)?;
     let model = Model::open(&arguments.model.model)?;
-    let view = onnxfit::check(&model, &request)?;
+    let mut view = onnxfit::check(&model, &request)?;
+    if let Some(path) = &arguments.session_file {
+        let findings = onnxfit::lint_options(&super::read_text(path)?);
+        view.diagnostics.extend(findings.iter().map(Into::into));
+    }
     super::answer(arguments.json, &view, |mut out| onnxfit::report::check::write_text(&mut out, &view))?;
     Ok(view.verdict.exit_code())
 }

@@ -1,13 +1,15 @@
 //! One file a verb.
 
 pub(crate) mod check;
+pub(crate) mod explain;
 pub(crate) mod fix;
 pub(crate) mod recommend;
 pub(crate) mod runtime;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 /// Serves runs to the process that started this one.
 pub(crate) fn worker() -> Result<u8> {
@@ -30,4 +32,13 @@ fn answer<T: onnxfit::Serialize>(
     }
     stdout.flush()?;
     Ok(())
+}
+
+/// Reads a text file, or standard input for `-`.
+fn read_text(path: &PathBuf) -> Result<String> {
+    let shown = path.display();
+    if path.as_os_str() == "-" {
+        return io::read_to_string(io::stdin().lock()).context("cannot read standard input as text");
+    }
+    std::fs::read_to_string(path).with_context(|| format!("cannot read `{shown}` as text"))
 }

@@ -12,6 +12,7 @@ mod constant_node;
 mod content;
 mod infer;
 mod net;
+mod quantized;
 mod registry;
 
 mod common_subexpressions;

@@ -51,6 +51,8 @@ const LEVEL_1: &[Transform] = &[
 const LEVEL_2: &[Transform] = &[
     transform("Level2_RuleBasedTransformer", super::rules::level_2),
     Transform { name: "TransposeOptimizer", run: super::transpose::level_2, enters_bodies: true, once: true },
+    transform("QDQS8ToU8Transformer", super::quantized::signed_to_unsigned),
+    transform("QDQSelectorActionTransformer", super::quantized::replace_units),
     transform("GemmActivationFusion", fusion::activation::gemm),
     transform("MatMulIntegerToFloatFusion", fusion::matmul_integer::matmul_integer),
     transform("DynamicQuantizeMatMulFusion", fusion::dynamic_quantize_matmul::dynamic_quantize_matmul),

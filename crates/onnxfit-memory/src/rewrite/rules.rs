@@ -10,6 +10,7 @@ mod noop;
 mod not_where;
 mod pad;
 mod relu_clip;
+mod relu_quantize;
 
 use super::Context;
 use super::net::{Net, OpId};
@@ -61,7 +62,10 @@ const LEVEL_1: &[Rule] = &[
     rule("MatMul_BatchNormalization_Fusion", "MatMul", matmul_batch_norm::matmul_batch_norm),
 ];
 
-const LEVEL_2: &[Rule] = &[rule("GemmTransposeFusion", "Gemm", gemm::transpose)];
+const LEVEL_2: &[Rule] = &[
+    rule("ReluQuantRewrite", "Relu", relu_quantize::relu_quantize),
+    rule("GemmTransposeFusion", "Gemm", gemm::transpose),
+];
 
 /// The rules of level 1; returns how many nodes they changed.
 pub(super) fn level_1(net: &mut Net, context: &Context<'_>) -> usize {

@@ -1,6 +1,6 @@
 //! Who is alive at a moment: the parts of an arena, which sum to its bytes in use exactly.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use onnxfit_base::Bytes;
 
@@ -79,12 +79,61 @@ pub fn moment(trace: &Trace, place: Place, at: usize) -> Moment {
                     holder.tensors.remove(id);
                 }
             }
-            Event::Alloc { .. } => {}
+            Event::Alloc { .. } | Event::Held { .. } => {}
         }
     }
     let mut parts: Vec<Part> = blocks.into_values().flat_map(parts_of).collect();
     parts.sort_by(|left, right| right.bytes.cmp(&left.bytes).then_with(|| left.owner.cmp(&right.owner)));
     Moment { node, parts }
+}
+
+/// Of the moments of a run that have as many bytes in use as the one at `at`, its highest, the
+/// first at which tensors occupy most of the memory pattern's block.
+///
+/// A block is taken before the first node, so without this the peak of a run with a pattern would
+/// lie before anything is alive.
+pub fn fullest_moment(trace: &Trace, place: Place, at: usize) -> usize {
+    // Blocks of other arenas hold tensors too; only those of this one count.
+    let mut blocks: BTreeSet<BlockId> = BTreeSet::new();
+    let mut sizes: BTreeMap<BlockId, Bytes> = BTreeMap::new();
+    let mut occupied: BTreeMap<BlockId, Bytes> = BTreeMap::new();
+    let (mut in_use, mut filled) = (Bytes::ZERO, Bytes::ZERO);
+    let mut highest = None;
+    let mut best = (Bytes::ZERO, at);
+    for (index, event) in trace.events.iter().enumerate() {
+        match event {
+            Event::Alloc { id, place: where_, bytes, owner, .. } if *where_ == place => {
+                in_use += *bytes;
+                sizes.insert(*id, *bytes);
+                if owner.kind == OwnerKind::PatternBlock {
+                    blocks.insert(*id);
+                }
+            }
+            Event::Free { id, .. } => {
+                if let Some(bytes) = sizes.remove(id) {
+                    in_use -= bytes;
+                }
+            }
+            Event::Put { block, id, bytes, .. } if blocks.contains(block) => {
+                filled += *bytes;
+                occupied.insert(*id, *bytes);
+            }
+            Event::Drop { id } => {
+                if let Some(bytes) = occupied.remove(id) {
+                    filled -= bytes;
+                }
+            }
+            Event::RunBegins | Event::RunEnds if index > at => break,
+            _ => {}
+        }
+        if index == at {
+            highest = Some(in_use);
+            best = (filled, at);
+        } else if highest == Some(in_use) && filled > best.0 {
+            best = (filled, index);
+        }
+    }
+    best.1
 }
 
 /// A block is one part; a pattern block is its tensors and the gap between them.

@@ -82,6 +82,13 @@ pub enum Event {
         /// Its operator.
         op_type: Rc<str>,
     },
+    /// An arena took memory from its device or gave some back, for what follows.
+    Held {
+        /// Which arena.
+        place: Place,
+        /// What it holds from now on (`TotalAllocated`).
+        total_allocated_bytes: Bytes,
+    },
     /// Memory was taken from an arena.
     Alloc {
         /// Its number.

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use onnxfit_graph::{Graph, Model, NodeId};
 use onnxfit_memory::rewrite::{Level, RewriteOptions, rewrite};
 use onnxfit_onnx::ModelFile;
 
-const TABLE: &str = include_str!("data/rewrites.txt");
+const ZOO: &str = include_str!("data/rewrites.txt");
+const PATTERNS: &str = include_str!("data/patterns.txt");
 
 fn graphs() -> Option<PathBuf> {
     let shared = std::env::var_os("ONNXFIT_SHARED")
@@ -96,8 +97,8 @@ struct Row<'a> {
     counts: BTreeMap<String, i64>,
 }
 
-fn rows() -> impl Iterator<Item = Row<'static>> {
-    TABLE.lines().filter(|line| !line.starts_with('#')).map(|line| {
+fn rows(table: &'static str) -> impl Iterator<Item = Row<'static>> {
+    table.lines().filter(|line| !line.starts_with('#')).map(|line| {
         let mut words = line.split(' ');
         let mut word = || words.next().expect("the table has four columns and more");
         let (model, level, order) = (word(), word(), word());
@@ -116,13 +117,24 @@ fn rows() -> impl Iterator<Item = Row<'static>> {
 
 #[test]
 fn the_zoo_is_rewritten_as_onnx_runtime_does() {
-    let Some(folder) = graphs() else { return };
+    if let Some(folder) = graphs() {
+        compare(ZOO, &folder);
+    }
+}
+
+#[test]
+fn every_pattern_is_rewritten_as_onnx_runtime_does() {
+    compare(PATTERNS, &PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/patterns"));
+}
+
+/// Rewrites all models of a table and compares nodes and order with it.
+fn compare(table: &'static str, folder: &Path) {
     let dump = std::env::var_os("ONNXFIT_REWRITES_DUMP").map(PathBuf::from);
     let only = std::env::var("ONNXFIT_REWRITES_ONLY").ok();
     let mut report = String::new();
     let mut differing = String::new();
     let mut totals: BTreeMap<&str, [usize; 3]> = BTreeMap::new();
-    for row in rows() {
+    for row in rows(table) {
         if only.as_ref().is_some_and(|only| only != row.model) {
             continue;
         }

@@ -160,4 +160,5 @@ def main():
                 table.write(f"{model} {level} {ops}\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

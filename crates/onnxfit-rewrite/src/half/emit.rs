@@ -191,16 +191,18 @@ impl<'a, 'm> Emitter<'a, 'm> {
             let ty = self.tensor_type(value, made);
             let new = self.patches[0].add_value(&name, ty);
             self.patches[0].set_output(node, index, Some(new));
-            self.add_cast(0, Place::After(node), new, *output, &entry.name.clone(), border);
+            self.add_cast(0, Place::After(node), new, *output, &entry.name, border);
             self.renamed.insert(value, new);
             self.copies.insert((0, value, border), *output);
         }
     }
 
-    fn add_cast(&mut self, scope: usize, place: Place, from: ValueId, to: ValueId, name: &str, is_half: bool) {
+    /// The node is called what it makes: for the cast of a constant, FuseInitializersTransformer
+    /// looks up the reader's input by the name of the node (fuse_initializers_transformer.cc,
+    /// ORT 1.31) and reads past the end if it is another.
+    fn add_cast(&mut self, scope: usize, place: Place, from: ValueId, to: ValueId, made: &str, is_half: bool) {
         let target = if is_half { self.decision.target.data_type() } else { DataType::Float };
-        let name = format!("{name}_to_{}", target.name());
-        let node = NewNode::new("Cast", &name, &[from], &[to]);
+        let node = NewNode::new("Cast", made, &[from], &[to]);
         self.patches[scope].add_node(place, node.with("to", AttributeValue::Int(target.number().into())));
         self.n_casts += 1;
     }
@@ -301,7 +303,7 @@ impl<'a, 'm> Emitter<'a, 'm> {
                     Some((node, _)) => Place::After(node),
                     None => Place::Start,
                 };
-                self.add_cast(scope, place, renamed.filter(|_| is_local).unwrap_or(id), new, &entry.name, wants_half);
+                self.add_cast(scope, place, renamed.filter(|_| is_local).unwrap_or(id), new, &name, wants_half);
             }
         }
         self.copies.insert((scope, value, wants_half), new);

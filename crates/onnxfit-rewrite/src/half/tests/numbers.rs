@@ -26,21 +26,21 @@ fn a_large_weight_that_both_sides_read_is_kept_once_and_a_small_one_twice() {
             g (float[64, 64] x) => (float[64, 64] y)
                <float16[64, 64] w = ["location": "absent.data.float16", "offset": "0", "length": "8192"], float[2] s = {1.0, 2.0}, float[2] two = {2.0, 2.0}, float16[64, 64] y_float16, float16[64, 64] x_float16, float[] a_float, float[] w_float, float16[] s_float16, float[] g_float, float16[] q_float16>
             {
-               [x_to_float16] x_float16 = Cast <to: int = 10> (x)
-               [w_to_float] w_float = Cast <to: int = 1> (w)
+               [x_float16] x_float16 = Cast <to: int = 10> (x)
+               [w_float] w_float = Cast <to: int = 1> (w)
                [s_float16] s_float16 = Constant <value: tensor = float16[2] {15360, 16384}> ()
                a = MatMul (x_float16, w)
-               [a_to_float] a_float = Cast <to: int = 1> (a)
+               [a_float] a_float = Cast <to: int = 1> (a)
                p = Pow (a_float, w_float)
                e = Pow (s, two)
                f = ReduceMax <keepdims: int = 0> (e)
                g = ReduceMax <keepdims: int = 0> (s_float16)
-               [g_to_float] g_float = Cast <to: int = 1> (g)
+               [g_float] g_float = Cast <to: int = 1> (g)
                q = Clip (p, g_float, f)
-               [q_to_float16] q_float16 = Cast <to: int = 10> (q)
+               [q_float16] q_float16 = Cast <to: int = 10> (q)
                b = MatMul (q_float16, w)
                y_float16 = Mul (b, g)
-               [y_to_float] y = Cast <to: int = 1> (y_float16)
+               [y] y = Cast <to: int = 1> (y_float16)
             }
             # p: may overflow, and was not measured
             # e: may overflow, and was not measured
@@ -65,15 +65,15 @@ fn a_mask_is_as_negative_as_the_type_allows() {
             g (float[8, 64, 64] x, int64[1, 64] m) => (float[8, 64, 64] y)
                <float16 big = {64511}, float16 one = {15360}, bool[64, 64] k, float16[8, 64, 64] y_float16, float16[] f_float16, float16[8, 64, 64] x_float16>
             {
-               [x_to_float16] x_float16 = Cast <to: int = 10> (x)
+               [x_float16] x_float16 = Cast <to: int = 10> (x)
                f = Cast <to: int = 1> (m)
-               [f_to_float16] f_float16 = Cast <to: int = 10> (f)
+               [f_float16] f_float16 = Cast <to: int = 10> (f)
                i = Sub (one, f_float16)
                n = Mul (i, big)
                a = Add (x_float16, n)
                b = Where (k, a, big)
                y_float16 = Softmax (b)
-               [y_to_float] y = Cast <to: int = 1> (y_float16)
+               [y] y = Cast <to: int = 1> (y_float16)
             }
             # f: computes an index or a size
         "#]],
@@ -88,10 +88,10 @@ fn infinity_stays_infinity() {
             g (float[64, 64] x, bool[64, 64] k) => (float[64, 64] y)
                <float16 big = {64512}, float16[64, 64] y_float16, float16[64, 64] x_float16>
             {
-               [x_to_float16] x_float16 = Cast <to: int = 10> (x)
+               [x_float16] x_float16 = Cast <to: int = 10> (x)
                a = Where (k, x_float16, big)
                y_float16 = Softmax (a)
-               [y_to_float] y = Cast <to: int = 1> (y_float16)
+               [y] y = Cast <to: int = 1> (y_float16)
             }
         "#]],
     );
@@ -105,9 +105,9 @@ fn bounds_past_the_range_are_drawn_in_and_tiny_ones_raised() {
             g (float[64, 64] x) => (float[64, 64] y)
                <float16 low = {1}, float16 high = {31743}, float16[64, 64] y_float16, float16[64, 64] x_float16>
             {
-               [x_to_float16] x_float16 = Cast <to: int = 10> (x)
+               [x_float16] x_float16 = Cast <to: int = 10> (x)
                y_float16 = Clip (x_float16, low, high)
-               [y_to_float] y = Cast <to: int = 1> (y_float16)
+               [y] y = Cast <to: int = 1> (y_float16)
             }
         "#]],
     );
@@ -125,12 +125,12 @@ fn a_guard_against_zero_keeps_its_sum_and_root_in_float() {
             g (float[64, 1] x, float[64, 512] z) => (float[64, 512] y)
                <float tiny = {1e-12}, float16[64, 512] y_float16, float16[64, 512] z_float16, float16[] b_float16>
             {
-               [z_to_float16] z_float16 = Cast <to: int = 10> (z)
+               [z_float16] z_float16 = Cast <to: int = 10> (z)
                a = Add (x, tiny)
                b = Sqrt (a)
-               [b_to_float16] b_float16 = Cast <to: int = 10> (b)
+               [b_float16] b_float16 = Cast <to: int = 10> (b)
                y_float16 = Mul (z_float16, b_float16)
-               [y_to_float] y = Cast <to: int = 1> (y_float16)
+               [y] y = Cast <to: int = 1> (y_float16)
             }
             # a: its constant 1e-12 has no half-width equal
             # b: its constant 5.9604645e-8 has no half-width equal
@@ -156,19 +156,19 @@ fn a_written_out_normalization_keeps_its_statistics_in_float() {
             g (float[8, 64, 512] x) => (float[8, 64, 512] y)
                <int64[1] last = {-1}, float two = {2.0}, float eps = {1e-5}, float16[512, 512] w = ["location": "absent.data.float16", "offset": "0", "length": "524288"], float16[8, 64, 512] y_float16, float16[8, 64, 512] x_float16, float[] d_float, float16[] s_float16>
             {
-               [x_to_float16] x_float16 = Cast <to: int = 10> (x)
+               [x_float16] x_float16 = Cast <to: int = 10> (x)
                h = MatMul (x_float16, w)
                m = ReduceMean (h, last)
                d = Sub (h, m)
-               [d_to_float] d_float = Cast <to: int = 1> (d)
+               [d_float] d_float = Cast <to: int = 1> (d)
                p = Pow (d_float, two)
                v = ReduceMean (p, last)
                e = Add (v, eps)
                s = Sqrt (e)
-               [s_to_float16] s_float16 = Cast <to: int = 10> (s)
+               [s_float16] s_float16 = Cast <to: int = 10> (s)
                n = Div (d, s_float16)
                y_float16 = MatMul (n, w)
-               [y_to_float] y = Cast <to: int = 1> (y_float16)
+               [y] y = Cast <to: int = 1> (y_float16)
             }
             # p: may overflow, and was not measured
             # v: may overflow, and was not measured
@@ -191,9 +191,9 @@ fn sums_and_norms_are_cautious_unless_measured() {
             g (float[64, 512] x) => (float[64, 1] y, float[64, 1] z)
                <int64[1] last = {-1}, float16[512, 512] w = ["location": "absent.data.float16", "offset": "0", "length": "524288"], float16[64, 512] x_float16, float[] h_float>
             {
-               [x_to_float16] x_float16 = Cast <to: int = 10> (x)
+               [x_float16] x_float16 = Cast <to: int = 10> (x)
                h = MatMul (x_float16, w)
-               [h_to_float] h_float = Cast <to: int = 1> (h)
+               [h_float] h_float = Cast <to: int = 1> (h)
                y = ReduceSum (h_float, last)
                z = ReduceL2 (h_float, last)
             }
@@ -208,12 +208,12 @@ fn sums_and_norms_are_cautious_unless_measured() {
         g (float[64, 512] x) => (float[64, 1] y, float[64, 1] z)
            <int64[1] last = {-1}, float16[512, 512] w = ["location": "absent.data.float16", "offset": "0", "length": "524288"], float16[64, 1] y_float16, float16[64, 1] z_float16, float16[64, 512] x_float16>
         {
-           [x_to_float16] x_float16 = Cast <to: int = 10> (x)
+           [x_float16] x_float16 = Cast <to: int = 10> (x)
            h = MatMul (x_float16, w)
            y_float16 = ReduceSum (h, last)
-           [y_to_float] y = Cast <to: int = 1> (y_float16)
+           [y] y = Cast <to: int = 1> (y_float16)
            z_float16 = ReduceL2 (h, last)
-           [z_to_float] z = Cast <to: int = 1> (z_float16)
+           [z] z = Cast <to: int = 1> (z_float16)
         }
     "#]].assert_eq(&shown(&measured));
 }
@@ -231,7 +231,7 @@ fn what_was_measured_to_overflow_stays_and_so_does_who_reads_it() {
         g (float[64, 64] x) => (float[64, 64] y)
            <float16[64, 64] w = ["location": "absent.data.float16", "offset": "0", "length": "8192"], float[] w_float>
         {
-           [w_to_float] w_float = Cast <to: int = 1> (w)
+           [w_float] w_float = Cast <to: int = 1> (w)
            a = MatMul (x, w_float)
            b = MatMul (a, w_float)
            y = Tanh (b)
@@ -246,29 +246,29 @@ fn what_was_measured_to_overflow_stays_and_so_does_who_reads_it() {
 #[test]
 fn sizes_and_phases_are_computed_in_float() {
     check(
-        "g (float[8,64] x, int64[64] p) => (float[8,64] y, float[64] z) <float half = {0.5}, float freq = {0.01}, int64[1] zero = {0}> {
+        "g (float[8,64] x, int64[64] p) => (float[a,b] y, float[64] z) <float half = {0.5}, float freq = {0.01}, int64[1] zero = {0}> {
             s = Shape(x)
             f = Cast<to=1>(s)
             h = Mul(f, half)
             r = Floor(h)
             i = Cast<to=7>(r)
-            y = Pad(x, i)
+            y = Tile(x, i)
             q = Cast<to=1>(p)
             a = Mul(q, freq)
             z = Sin(a)
         }",
         expect![[r#"
-            g (float[8, 64] x, int64[64] p) => (float[8, 64] y, float[64] z)
-               <float half = {0.5}, float freq = {0.01}, int64[1] zero = {0}, float16[8, 64] y_float16, float16[8, 64] x_float16>
+            g (float[8, 64] x, int64[64] p) => (float[a, b] y, float[64] z)
+               <float half = {0.5}, float freq = {0.01}, int64[1] zero = {0}, float16[a, b] y_float16, float16[8, 64] x_float16>
             {
-               [x_to_float16] x_float16 = Cast <to: int = 10> (x)
+               [x_float16] x_float16 = Cast <to: int = 10> (x)
                s = Shape (x_float16)
                f = Cast <to: int = 1> (s)
                h = Mul (f, half)
                r = Floor (h)
                i = Cast <to: int = 7> (r)
-               y_float16 = Pad (x_float16, i)
-               [y_to_float] y = Cast <to: int = 1> (y_float16)
+               y_float16 = Tile (x_float16, i)
+               [y] y = Cast <to: int = 1> (y_float16)
                q = Cast <to: int = 1> (p)
                a = Mul (q, freq)
                z = Sin (a)
@@ -336,18 +336,18 @@ fn one_cast_serves_all_readers_in_a_graph() {
             g (float[64, 64] x) => (float[64, 64] y)
                <float16[64, 64] w = ["location": "absent.data.float16", "offset": "0", "length": "8192"], float two = {2.0}, float16[64, 64] y_float16, float16[64, 64] x_float16, float[] a_float, float16[] t_float16>
             {
-               [x_to_float16] x_float16 = Cast <to: int = 10> (x)
+               [x_float16] x_float16 = Cast <to: int = 10> (x)
                a = MatMul (x_float16, w)
-               [a_to_float] a_float = Cast <to: int = 1> (a)
+               [a_float] a_float = Cast <to: int = 1> (a)
                p = Pow (a_float, two)
                q = Exp (a_float)
                r = Add (p, q)
                t = Tanh (r)
-               [t_to_float16] t_float16 = Cast <to: int = 10> (t)
+               [t_float16] t_float16 = Cast <to: int = 10> (t)
                b = MatMul (t_float16, w)
                c = MatMul (t_float16, w)
                y_float16 = Add (b, c)
-               [y_to_float] y = Cast <to: int = 1> (y_float16)
+               [y] y = Cast <to: int = 1> (y_float16)
             }
             # p: may overflow, and was not measured
             # q: may overflow, and was not measured
@@ -365,13 +365,13 @@ fn nodes_stay_when_asked_with_their_weights() {
         g (float[64, 64] x) => (float[64, 64] y)
            <float16[64, 64] v = ["location": "absent.data.float16", "offset": "0", "length": "8192"], float[64, 64] w, float16[64, 64] y_float16, float16[64, 64] x_float16, float[] a_float, float16[] b_float16>
         {
-           [x_to_float16] x_float16 = Cast <to: int = 10> (x)
+           [x_float16] x_float16 = Cast <to: int = 10> (x)
            a = MatMul (x_float16, v)
-           [a_to_float] a_float = Cast <to: int = 1> (a)
+           [a_float] a_float = Cast <to: int = 1> (a)
            b = MatMul (a_float, w)
-           [b_to_float16] b_float16 = Cast <to: int = 10> (b)
+           [b_float16] b_float16 = Cast <to: int = 10> (b)
            y_float16 = MatMul (b_float16, v)
-           [y_to_float] y = Cast <to: int = 1> (y_float16)
+           [y] y = Cast <to: int = 1> (y_float16)
         }
         # b: asked for
     "#]].assert_eq(&shown(&outcome(model, &HalfOptions { keep_nodes, ..options() })));
@@ -386,10 +386,10 @@ fn bfloat16_needs_no_care_for_the_range_but_an_opset_that_has_it() {
         g (float[64, 64] x) => (float[64, 64] y)
            <bfloat16[64, 64] w = ["location": "absent.data.bfloat16", "offset": "0", "length": "8192"], bfloat16 two = {16384}, bfloat16[64, 64] y_bfloat16, bfloat16[64, 64] x_bfloat16>
         {
-           [x_to_bfloat16] x_bfloat16 = Cast <to: int = 16> (x)
+           [x_bfloat16] x_bfloat16 = Cast <to: int = 16> (x)
            a = MatMul (x_bfloat16, w)
            y_bfloat16 = Pow (a, two)
-           [y_to_float] y = Cast <to: int = 1> (y_bfloat16)
+           [y] y = Cast <to: int = 1> (y_bfloat16)
         }
     "#]].assert_eq(&shown(&outcome(model, &options)));
     let old = text::parse("<ir_version: 7, opset_import: [\"\": 12]> g (float[4] x) => (float[4] y) { y = Relu(x) }")

@@ -13,10 +13,10 @@ fn inputs_and_outputs_stay_float_and_keep_their_names() {
             g (float[2, 4] x) => (float[2, 4] y)
                <float16[2, 4] y_float16, float16[2, 4] x_float16>
             {
-               [x_to_float16] x_float16 = Cast <to: int = 10> (x)
+               [x_float16] x_float16 = Cast <to: int = 10> (x)
                a = Relu (x_float16)
                y_float16 = Tanh (a)
-               [y_to_float] y = Cast <to: int = 1> (y_float16)
+               [y] y = Cast <to: int = 1> (y_float16)
             }
         "#]],
     );
@@ -45,7 +45,7 @@ fn a_cast_to_float_becomes_a_cast_to_half() {
             {
                a = Cast <to: int = 10> (x)
                y_float16 = Relu (a)
-               [y_to_float] y = Cast <to: int = 1> (y_float16)
+               [y] y = Cast <to: int = 1> (y_float16)
             }
         "#]],
     );
@@ -61,7 +61,7 @@ fn a_cast_between_the_two_types_disappears() {
             {
                b = MatMul (x, w)
                y_float16 = Add (b, x)
-               [y_to_float] y = Cast <to: int = 1> (y_float16)
+               [y] y = Cast <to: int = 1> (y_float16)
             }
         "#]],
     );
@@ -75,9 +75,9 @@ fn a_resize_keeps_float_scales() {
             g (float[1, 3, 8, 8] x) => (float[1, 3, 16, 16] y)
                <float[4] s = {1.0, 1.0, 2.0, 2.0}, float16[1, 3, 16, 16] y_float16, float16[1, 3, 8, 8] x_float16>
             {
-               [x_to_float16] x_float16 = Cast <to: int = 10> (x)
+               [x_float16] x_float16 = Cast <to: int = 10> (x)
                y_float16 = Resize (x_float16, "", s)
-               [y_to_float] y = Cast <to: int = 1> (y_float16)
+               [y] y = Cast <to: int = 1> (y_float16)
             }
         "#]],
     );
@@ -92,9 +92,9 @@ fn an_upsample_keeps_float_scales() {
             g (float[1, 3, 8, 8] x) => (float[1, 3, 16, 16] y)
                <float[4] s = {1.0, 1.0, 2.0, 2.0}, float16[1, 3, 16, 16] y_float16, float16[1, 3, 8, 8] x_float16>
             {
-               [x_to_float16] x_float16 = Cast <to: int = 10> (x)
+               [x_float16] x_float16 = Cast <to: int = 10> (x)
                y_float16 = Upsample (x_float16, s)
-               [y_to_float] y = Cast <to: int = 1> (y_float16)
+               [y] y = Cast <to: int = 1> (y_float16)
             }
         "#]],
     );
@@ -111,11 +111,11 @@ fn a_range_stays_float() {
             g (float[4, 2000] x, float n) => (float[4, 2000] y)
                <float zero = {0.0}, float one = {1.0}, float16[4, 2000] y_float16, float16[4, 2000] x_float16, float16[] r_float16>
             {
-               [x_to_float16] x_float16 = Cast <to: int = 10> (x)
+               [x_float16] x_float16 = Cast <to: int = 10> (x)
                r = Range (zero, n, one)
-               [r_to_float16] r_float16 = Cast <to: int = 10> (r)
+               [r_float16] r_float16 = Cast <to: int = 10> (r)
                y_float16 = Add (x_float16, r_float16)
-               [y_to_float] y = Cast <to: int = 1> (y_float16)
+               [y] y = Cast <to: int = 1> (y_float16)
             }
             # r: not defined for the half type in this opset
         "#]],
@@ -176,12 +176,12 @@ fn an_unknown_operator_gets_and_gives_float() {
             g (float[64, 64] x) => (float[64, 64] y)
                <float16[64, 64] w = ["location": "absent.data.float16", "offset": "0", "length": "8192"], float16[64, 64] y_float16, float16[64, 64] x_float16, float[] a_float>
             {
-               [x_to_float16] x_float16 = Cast <to: int = 10> (x)
+               [x_float16] x_float16 = Cast <to: int = 10> (x)
                a = MatMul (x_float16, w)
-               [a_to_float] a_float = Cast <to: int = 1> (a)
+               [a_float] a_float = Cast <to: int = 1> (a)
                float_b = com.acme.Foo (a_float)
                y_float16 = MatMul (float_b, w)
-               [y_to_float] y = Cast <to: int = 1> (y_float16)
+               [y] y = Cast <to: int = 1> (y_float16)
             }
             # float_b: unknown operator
         "#]],
@@ -202,7 +202,7 @@ fn an_operator_of_the_nchwc_domain_stays_float() {
             {
                a = com.microsoft.nchwc.Conv (x, w)
                y_float16 = Relu (a)
-               [y_to_float] y = Cast <to: int = 1> (y_float16)
+               [y] y = Cast <to: int = 1> (y_float16)
             }
             # a: unknown operator
         "#]],
@@ -220,10 +220,10 @@ fn an_operator_of_the_microsoft_domain_changes_where_it_has_a_kernel() {
             g (float[4, 64] x) => (float[4, 64] y)
                <float16[64, 64] w = ["location": "absent.data.float16", "offset": "0", "length": "8192"], float16[4, 64] y_float16, float16[4, 64] x_float16>
             {
-               [x_to_float16] x_float16 = Cast <to: int = 10> (x)
+               [x_float16] x_float16 = Cast <to: int = 10> (x)
                a = com.microsoft.FusedMatMul (x_float16, w)
                y_float16 = com.microsoft.QuickGelu (a)
-               [y_to_float] y = Cast <to: int = 1> (y_float16)
+               [y] y = Cast <to: int = 1> (y_float16)
             }
         "#]],
     );
@@ -243,18 +243,18 @@ fn branches_change_with_what_they_capture() {
             g (float[64, 64] x, bool c) => (float[64, 64] y)
                <float16[64, 64] w = ["location": "absent.data.float16", "offset": "0", "length": "8192"], float16[64, 64] y_float16, float16[64, 64] x_float16>
             {
-               [x_to_float16] x_float16 = Cast <to: int = 10> (x)
+               [x_float16] x_float16 = Cast <to: int = 10> (x)
                a = MatMul (x_float16, w)
                y_float16 = If (c) <then_branch: graph = t () => (float16[64, 64] p) {
                   p = MatMul (a, w)
                }, else_branch: graph = e () => (float16[64, 64] q_float16)
                   <float[] a_float>
                {
-                  [a_to_float] a_float = Cast <to: int = 1> (a)
+                  [a_float] a_float = Cast <to: int = 1> (a)
                   q = Pow (a_float, a_float)
-                  [q_to_float16] q_float16 = Cast <to: int = 10> (q)
+                  [q_float16] q_float16 = Cast <to: int = 10> (q)
                }>
-               [y_to_float] y = Cast <to: int = 1> (y_float16)
+               [y] y = Cast <to: int = 1> (y_float16)
             }
             # q: may overflow, and was not measured
         "#]],
@@ -276,12 +276,12 @@ fn the_state_of_a_loop_has_one_type_on_all_its_ways() {
             g (float[64, 64] x, int64 n, bool c) => (float[64, 64] y)
                <float16[64, 64] w = ["location": "absent.data.float16", "offset": "0", "length": "8192"], float16[64, 64] y_float16, float16[64, 64] x_float16>
             {
-               [x_to_float16] x_float16 = Cast <to: int = 10> (x)
+               [x_float16] x_float16 = Cast <to: int = 10> (x)
                y_float16 = Loop (n, c, x_float16) <body: graph = b (int64 i, bool ci, float16[64, 64] s) => (bool co, float16[64, 64] t) {
                   co = Identity (ci)
                   t = MatMul (s, w)
                }>
-               [y_to_float] y = Cast <to: int = 1> (y_float16)
+               [y] y = Cast <to: int = 1> (y_float16)
             }
         "#]],
     );
@@ -300,14 +300,14 @@ fn a_scan_changes_what_it_scans() {
             g (float[64] h, float[9, 64] x) => (float[64] y, float[9, 64] z)
                <float16[64] y_float16, float16[9, 64] z_float16, float16[64] h_float16, float16[9, 64] x_float16>
             {
-               [h_to_float16] h_float16 = Cast <to: int = 10> (h)
-               [x_to_float16] x_float16 = Cast <to: int = 10> (x)
+               [h_float16] h_float16 = Cast <to: int = 10> (h)
+               [x_float16] x_float16 = Cast <to: int = 10> (x)
                y_float16, z_float16 = Scan (h_float16, x_float16) <num_scan_inputs: int = 1, body: graph = b (float16[64] s, float16[64] e) => (float16[64] t, float16[64] u) {
                   t = Add (s, e)
                   u = Tanh (t)
                }>
-               [y_to_float] y = Cast <to: int = 1> (y_float16)
-               [z_to_float] z = Cast <to: int = 1> (z_float16)
+               [y] y = Cast <to: int = 1> (y_float16)
+               [z] z = Cast <to: int = 1> (z_float16)
             }
         "#]],
     );
@@ -322,9 +322,9 @@ fn an_initializer_that_is_an_input_changes_with_its_declaration() {
             g (float[1, 4] x, float16[4] w) => (float[1, 4] y)
                <float16[4] w = {15360, 16384, 16896, 17408}, float16[1, 4] y_float16, float16[1, 4] x_float16>
             {
-               [x_to_float16] x_float16 = Cast <to: int = 10> (x)
+               [x_float16] x_float16 = Cast <to: int = 10> (x)
                y_float16 = Mul (x_float16, w)
-               [y_to_float] y = Cast <to: int = 1> (y_float16)
+               [y] y = Cast <to: int = 1> (y_float16)
             }
         "#]],
     );
@@ -348,7 +348,7 @@ fn weights_made_by_nodes_change() {
             g (float[1, 4] x) => (float[1, 4] y)
                <int64[1] four = {4}, float16[1, 4] y_float16, float16[1, 4] x_float16>
             {
-               [x_to_float16] x_float16 = Cast <to: int = 10> (x)
+               [x_float16] x_float16 = Cast <to: int = 10> (x)
                a = Constant <value: tensor = float16[4] a {15360, 16384, 16896, 17408}> ()
                b = Constant <value: tensor = float16 b {16384}> ()
                c = ConstantOfShape <value: tensor = float16[1] {16896}> (four)
@@ -358,7 +358,7 @@ fn weights_made_by_nodes_change() {
                q = Mul (p, b)
                r = Mul (q, c)
                y_float16 = Sub (r, d)
-               [y_to_float] y = Cast <to: int = 1> (y_float16)
+               [y] y = Cast <to: int = 1> (y_float16)
             }
         "#]],
     );
@@ -378,14 +378,14 @@ fn a_local_function_changes_at_each_call() {
             g (float[64, 64] x) => (float[64, 64] y)
                <float16[64, 64] w = ["location": "absent.data.float16", "offset": "0", "length": "8192"], float16[64, 64] y_float16, float16[64, 64] x_float16>
             {
-               [x_to_float16] x_float16 = Cast <to: int = 10> (x)
+               [x_float16] x_float16 = Cast <to: int = 10> (x)
                "twice/t" = Constant <value: tensor = float16 "twice/t" {14336}> ()
                "twice/m" = MatMul (x_float16, w)
                a = Mul ("twice/m", "twice/t")
                "twice_1/t" = Constant <value: tensor = float16 "twice_1/t" {14336}> ()
                "twice_1/m" = MatMul (a, w)
                y_float16 = Mul ("twice_1/m", "twice_1/t")
-               [y_to_float] y = Cast <to: int = 1> (y_float16)
+               [y] y = Cast <to: int = 1> (y_float16)
             }
         "#]],
     );
@@ -399,10 +399,10 @@ fn a_rotation_before_a_product_moves_behind_it() {
             g (float[3, n, 64] x) => (float[n, 3, 64] y)
                <float16[64, 64] w = ["location": "absent.data.float16", "offset": "0", "length": "8192"], float16[n, 3, 64] y_float16, float16[3, n, 64] x_float16>
             {
-               [x_to_float16] x_float16 = Cast <to: int = 10> (x)
+               [x_float16] x_float16 = Cast <to: int = 10> (x)
                y_unrotated = MatMul (x_float16, w)
                [y_rotate] y_float16 = Transpose <perm: ints = [1, 0, 2]> (y_unrotated)
-               [y_to_float] y = Cast <to: int = 1> (y_float16)
+               [y] y = Cast <to: int = 1> (y_float16)
             }
         "#]],
     );
@@ -421,14 +421,14 @@ fn a_sequence_is_left_alone() {
             g (float[4, 64] x) => (float[4, 64] y)
                <int64 zero = {0}, float16[64, 64] w = ["location": "absent.data.float16", "offset": "0", "length": "8192"], float16[4, 64] y_float16, float16[4, 64] x_float16, float[] a_float, float16[] b_float16>
             {
-               [x_to_float16] x_float16 = Cast <to: int = 10> (x)
+               [x_float16] x_float16 = Cast <to: int = 10> (x)
                a = MatMul (x_float16, w)
-               [a_to_float] a_float = Cast <to: int = 1> (a)
+               [a_float] a_float = Cast <to: int = 1> (a)
                s = SequenceConstruct (a_float, a_float)
                b = SequenceAt (s, zero)
-               [b_to_float16] b_float16 = Cast <to: int = 10> (b)
+               [b_float16] b_float16 = Cast <to: int = 10> (b)
                y_float16 = MatMul (b_float16, w)
-               [y_to_float] y = Cast <to: int = 1> (y_float16)
+               [y] y = Cast <to: int = 1> (y_float16)
             }
             # s: works on sequences, optionals or sparse tensors
             # b: works on sequences, optionals or sparse tensors

@@ -118,7 +118,7 @@ impl Dims {
                 None => {
                     if let Some((constant, factor, name)) = expr.as_linear()
                         && let Some(rest) = number.checked_sub(constant)
-                        && rest % factor == 0
+                        && rest.checked_rem(factor) == Some(0)
                     {
                         self.numbers.insert(name.to_owned(), rest / factor);
                         self.names.insert(name.to_owned());

@@ -11,7 +11,7 @@ use crate::expr::Expr;
 use crate::fact::{Fact, RANK_MAX, Value};
 use crate::inference::GraphFacts;
 use crate::scalar::Scalar;
-use crate::state::{Mode, State};
+use crate::state::State;
 
 /// Sizes of a shape, each known or not.
 pub(crate) type Dims = Vec<Option<Expr>>;
@@ -73,10 +73,6 @@ impl<'a, 'm> RuleContext<'a, 'm> {
 
     pub(crate) fn into_results(self) -> (Vec<Fact>, SubgraphFacts) {
         (self.outputs, self.subgraphs)
-    }
-
-    pub(crate) fn mode(&self) -> Mode {
-        self.state.mode
     }
 
     /// How many inputs are written, left-out ones included.
@@ -206,12 +202,10 @@ impl<'a, 'm> RuleContext<'a, 'm> {
     }
 
     fn named_dims(&mut self, output: usize, dims: Dims) -> Vec<Expr> {
-        let is_full = self.state.is_full();
-        let is_kept = |dim: &Expr| is_full || dim.as_constant().is_some() || dim.as_symbol().is_some();
         let dims = dims.into_iter().enumerate();
         dims.map(|(at, dim)| match dim {
             // A negative size is a contradiction in the model, and known to be none.
-            Some(dim) if is_kept(&dim) && dim.as_constant().is_none_or(|number| number >= 0) => dim,
+            Some(dim) if dim.as_constant().is_none_or(|number| number >= 0) => dim,
             _ => self.made_up_dim(output, at),
         })
         .collect()
@@ -226,8 +220,13 @@ impl<'a, 'm> RuleContext<'a, 'm> {
     /// The symbol of a size that depends on data, with the most that it can be.
     pub(crate) fn data_dependent_dim(&mut self, output: usize, dim_idx: usize, most: Option<Expr>) -> Expr {
         let dim = self.made_up_dim(output, dim_idx);
-        if let (Some(name), Some(most), true) = (dim.as_symbol(), most, self.state.is_full()) {
-            self.state.upper_bounds.insert(name.to_owned(), most);
+        if let (Some(name), Some(most)) = (dim.as_symbol(), most) {
+            // In a loop a size may be one of itself and another: no bound at all.
+            if most.symbols().iter().any(|symbol| symbol.name() == name) {
+                self.state.upper_bounds.remove(name);
+            } else {
+                self.state.upper_bounds.insert(name.to_owned(), most);
+            }
         }
         dim
     }
@@ -252,18 +251,14 @@ impl<'a, 'm> RuleContext<'a, 'm> {
 
     /// Records that something was taken for granted.
     pub(crate) fn assume(&mut self, what: impl std::fmt::Display) {
-        if self.state.is_full() {
-            let message = format!("`{}` ({}): {what}", self.label(), self.node.op_type);
-            self.state.report(Diagnostic::note("shape-assumption", message));
-        }
+        let message = format!("`{}` ({}): {what}", self.label(), self.node.op_type);
+        self.state.report(Diagnostic::note("shape-assumption", message));
     }
 
     /// Records that the model contradicts itself.
     pub(crate) fn contradict(&mut self, what: impl std::fmt::Display) {
-        if self.state.is_full() {
-            let message = format!("`{}` ({}): {what}", self.label(), self.node.op_type);
-            self.state.report(Diagnostic::warning("shape-contradiction", message));
-        }
+        let message = format!("`{}` ({}): {what}", self.label(), self.node.op_type);
+        self.state.report(Diagnostic::warning("shape-contradiction", message));
     }
 
     pub(crate) fn report_unknown_operator(&mut self) {

@@ -14,13 +14,13 @@ use crate::function::run_function;
 use crate::inference::{GraphFacts, Inference};
 use crate::registry;
 use crate::scalar::Scalar;
-use crate::state::{Mode, State};
+use crate::state::State;
 
 /// Integer inputs up to this long get a symbol per element, so that sizes can be formulas of them.
-const N_INPUT_SYMBOLS_MAX: usize = 8;
+const N_INPUT_SYMBOLS_MAX: i64 = 8;
 
-pub(crate) fn infer_model(model: &Model, bindings: &Bindings, mode: Mode) -> Inference {
-    let mut state = State::new(model, bindings, mode);
+pub(crate) fn infer_model(model: &Model, bindings: &Bindings) -> Inference {
+    let mut state = State::new(model, bindings);
     let inputs: Vec<Fact> = model.graph.inputs().iter().map(|id| input_fact(&mut state, &model.graph, *id)).collect();
     let graph = run_graph(&mut state, &model.graph, &inputs, None, model.opset_imports());
     Inference {
@@ -39,12 +39,9 @@ fn input_fact(state: &mut State<'_>, graph: &Graph, id: ValueId) -> Fact {
         fact.shape = Some(shape.iter().map(|dim| Expr::constant(*dim)).collect());
     } else if let Some(tensor) = value.tensor() {
         // A default that the caller may override: what runs unless they do.
-        let constant = fact_of_tensor(tensor);
-        if state.is_full() || state.model.ir_version() < 4 {
-            return constant;
-        }
+        return fact_of_tensor(tensor);
     }
-    if !state.is_full() || fact.kind != Kind::Tensor {
+    if fact.kind != Kind::Tensor {
         return fact;
     }
     if let Some(values) = state.bindings.values.get(&value.name) {
@@ -69,9 +66,9 @@ fn input_fact(state: &mut State<'_>, graph: &Graph, id: ValueId) -> Fact {
 /// An integer scalar or short vector that a caller feeds: its elements get names.
 fn symbolic_content(name: &str, fact: Fact) -> Fact {
     use onnxfit_onnx::DataType::{Int32, Int64};
-    let n_elements = fact.concrete().map(|shape| shape.iter().product::<u64>());
+    let n_elements = fact.n_elements().and_then(|n| n.as_constant());
     match (fact.element_type, n_elements) {
-        (Some(Int32 | Int64), Some(n)) if n > 0 && n <= N_INPUT_SYMBOLS_MAX as u64 => {
+        (Some(Int32 | Int64), Some(n)) if n > 0 && n <= N_INPUT_SYMBOLS_MAX => {
             let element = |at| Some(Scalar::Int(Expr::bounded_symbol(&format!("{name}[{at}]"), i64::MIN, None)));
             fact.with_elements((0..n).map(element).collect())
         }
@@ -143,7 +140,7 @@ fn run_node(state: &mut State<'_>, graph: &Graph, id: NodeId, result: &mut Graph
     let inputs = node.inputs.iter().map(|input| input.map(|value| &result.facts[value.index()])).collect();
     let scope = Scope { graph, facts: &result.facts };
     let mut context = RuleContext::new(state, scope, id, inputs, opsets);
-    match registry::rule(&node.domain, &node.op_type, context.mode()) {
+    match registry::rule(&node.domain, &node.op_type) {
         // A rule that stops early has set what it knew.
         Some(rule) => {
             let _ = rule(&mut context);

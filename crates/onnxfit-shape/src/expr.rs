@@ -18,9 +18,9 @@ use std::sync::Arc;
 pub use symbol::Symbol;
 
 /// Terms of one sum; past this nobody reads the formula.
-const N_TERMS_MAX: usize = 64;
+const N_TERMS_MAX: usize = 160;
 /// Parts of one expression, nested ones included.
-const SIZE_MAX: u32 = 600;
+const SIZE_MAX: u32 = 1500;
 /// Expressions inside one another.
 const DEPTH_MAX: u32 = 48;
 
@@ -98,12 +98,6 @@ impl Expr {
             Some(Atom::Symbol(symbol)) => Some(symbol.name()),
             _ => None,
         }
-    }
-
-    /// Whether this stands for "nothing is known" in what
-    /// [`infer_as_onnxruntime`](crate::infer_as_onnxruntime) gives.
-    pub fn is_unknown(&self) -> bool {
-        self.as_symbol().is_some_and(|name| name.starts_with('?'))
     }
 
     /// Whether this is exactly `number`.

@@ -17,9 +17,10 @@ pub(crate) fn count(shape: &[usize]) -> Option<usize> {
 
 /// How far apart neighbours of each axis are.
 pub(crate) fn strides(shape: &[usize]) -> Vec<usize> {
-    let mut strides = vec![1; shape.len()];
+    let mut strides = vec![1usize; shape.len()];
     for axis in (1..shape.len()).rev() {
-        strides[axis - 1] = strides[axis] * shape[axis].max(1);
+        // Saturates only beside an axis of no size, where there are no places.
+        strides[axis - 1] = strides[axis].saturating_mul(shape[axis].max(1));
     }
     strides
 }

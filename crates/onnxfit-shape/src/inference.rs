@@ -9,7 +9,6 @@ use crate::bindings::Bindings;
 use crate::engine::infer_model;
 use crate::expr::Expr;
 use crate::fact::Fact;
-use crate::state::Mode;
 
 /// What is known of a model's values.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +28,33 @@ pub struct Inference {
 pub struct GraphFacts {
     pub(crate) facts: Vec<Fact>,
     pub(crate) subgraphs: BTreeMap<NodeId, Vec<(String, usize, GraphFacts)>>,
+}
+
+/// Bounds of bounds that are followed; a size that depends on a size that depends on data...
+const NESTING_MAX: usize = 32;
+
+impl Inference {
+    /// The most that an expression can be for these sizes, with every size that depends on data at
+    /// its worst; `None` if some size is neither given nor bounded.
+    pub fn most(&self, expr: &Expr, sizes: &BTreeMap<String, i64>) -> Option<i64> {
+        self.most_within(expr, sizes, NESTING_MAX)
+    }
+
+    fn most_within(&self, expr: &Expr, sizes: &BTreeMap<String, i64>, nesting: usize) -> Option<i64> {
+        if let Some(number) = expr.eval(sizes) {
+            return Some(number);
+        }
+        let nesting = nesting.checked_sub(1)?;
+        let ranged = expr.substitute(&|name| match (sizes.get(name), self.upper_bounds.get(name)) {
+            (Some(number), _) => Some(Expr::constant(*number)),
+            (None, Some(bound)) => {
+                let most = self.most_within(bound, sizes, nesting)?;
+                Some(Expr::bounded_symbol(name, 0, Some(most)))
+            }
+            (None, None) => None,
+        })?;
+        ranged.bounds().1
+    }
 }
 
 impl GraphFacts {
@@ -55,11 +81,5 @@ impl GraphFacts {
 
 /// Infers types and shapes of everything in a model.
 pub fn infer(model: &Model, bindings: &Bindings) -> Inference {
-    infer_model(model, bindings, Mode::Full)
-}
-
-/// Infers as ONNX Runtime does when it loads the model: a dimension is a number, one of the file's
-/// own names, or unknown ([`Expr::is_unknown`]); there is no arithmetic on sizes.
-pub fn infer_as_onnxruntime(model: &Model) -> Inference {
-    infer_model(model, &Bindings::default(), Mode::OnnxRuntime)
+    infer_model(model, bindings)
 }

@@ -7,8 +7,6 @@
 //! bound where there is one. What could not be known, or was assumed, is a
 //! [`Diagnostic`](onnxfit_base::Diagnostic).
 //!
-//! [`infer_as_onnxruntime`] is the weaker inference that ONNX Runtime does when it loads a model.
-//!
 //! No I/O, no panic, and a bounded amount of work on any graph. Operators are added by a file in
 //! `rules/` and a line in its table of tables.
 
@@ -30,6 +28,6 @@ mod unify;
 pub use bindings::Bindings;
 pub use expr::{Expr, Symbol};
 pub use fact::{Fact, Kind, Sequence, Value};
-pub use inference::{GraphFacts, Inference, infer, infer_as_onnxruntime};
+pub use inference::{GraphFacts, Inference, infer};
 pub use registry::{has_rule, operators};
 pub use scalar::Scalar;

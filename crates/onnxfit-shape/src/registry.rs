@@ -5,7 +5,6 @@ use std::sync::OnceLock;
 
 use crate::context::RuleContext;
 use crate::rules;
-use crate::state::Mode;
 
 /// An operator's rule. It sets what it knows of the outputs; `None` says that it stopped early.
 pub(crate) type Rule = fn(&mut RuleContext<'_, '_>) -> Option<()>;
@@ -15,29 +14,17 @@ pub(crate) type Entry = (&'static str, &'static str, Rule);
 
 type Index = BTreeMap<(&'static str, &'static str), Rule>;
 
-fn index(cell: &'static OnceLock<Index>, tables: &[&[Entry]]) -> &'static Index {
-    cell.get_or_init(|| {
-        tables
-            .iter()
-            .flat_map(|table| table.iter())
-            .map(|(domain, op_type, rule)| ((*domain, *op_type), *rule))
-            .collect()
+fn rules() -> &'static Index {
+    static RULES: OnceLock<Index> = OnceLock::new();
+    RULES.get_or_init(|| {
+        let entries = rules::TABLES.iter().flat_map(|table| table.iter());
+        entries.map(|(domain, op_type, rule)| ((*domain, *op_type), *rule)).collect()
     })
 }
 
-fn rules() -> &'static Index {
-    static RULES: OnceLock<Index> = OnceLock::new();
-    index(&RULES, rules::TABLES)
-}
-
 /// The rule of an operator.
-pub(crate) fn rule(domain: &str, op_type: &str, mode: Mode) -> Option<Rule> {
-    static WEAKER: OnceLock<Index> = OnceLock::new();
-    let find = |index: &Index| index.get(&(domain, op_type)).copied();
-    match mode {
-        Mode::OnnxRuntime => find(index(&WEAKER, rules::WEAKER_TABLES)).or_else(|| find(rules())),
-        Mode::Full => find(rules()),
-    }
+pub(crate) fn rule(domain: &str, op_type: &str) -> Option<Rule> {
+    rules().get(&(domain, op_type)).copied()
 }
 
 /// Whether an operator has a rule.

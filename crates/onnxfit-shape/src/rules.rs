@@ -65,6 +65,3 @@ pub(crate) const TABLES: &[&[Entry]] = &[
     text::TABLE,
     vision::TABLE,
 ];
-
-/// Rules that replace those above where ONNX Runtime itself knows less.
-pub(crate) const WEAKER_TABLES: &[&[Entry]] = &[];

@@ -9,15 +9,6 @@ use crate::bindings::{Bindings, Dims};
 use crate::expr::Expr;
 use crate::fact::{Fact, Kind, RANK_MAX};
 
-/// Whose inference this is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// All that can be known.
-    Full,
-    /// What ONNX Runtime knows when it loads a model.
-    OnnxRuntime,
-}
-
 /// Graphs inside graphs, functions included.
 const NESTING_MAX: usize = 48;
 /// Findings kept; a broken model repeats itself.
@@ -25,7 +16,6 @@ const N_DIAGNOSTICS_MAX: usize = 200;
 
 /// What lasts over a whole inference.
 pub(crate) struct State<'m> {
-    pub(crate) mode: Mode,
     pub(crate) model: &'m Model,
     pub(crate) dims: Dims,
     pub(crate) bindings: &'m Bindings,
@@ -36,15 +26,13 @@ pub(crate) struct State<'m> {
     pub(crate) path: String,
     nesting: usize,
     n_nodes_left: usize,
-    n_unknown_dims: u64,
 }
 
 impl<'m> State<'m> {
-    pub(crate) fn new(model: &'m Model, bindings: &'m Bindings, mode: Mode) -> Self {
+    pub(crate) fn new(model: &'m Model, bindings: &'m Bindings) -> Self {
         let mut diagnostics = Vec::new();
         let dims = Dims::new(&model.graph, bindings, &mut diagnostics);
         Self {
-            mode,
             model,
             dims,
             bindings,
@@ -54,13 +42,8 @@ impl<'m> State<'m> {
             path: String::new(),
             nesting: 0,
             // Subgraphs are walked several times until a loop is stable, functions once a call.
-            n_nodes_left: 100_000 + 64 * count_nodes(model),
-            n_unknown_dims: 0,
+            n_nodes_left: 20_000 + 32 * count_nodes(model),
         }
-    }
-
-    pub(crate) fn is_full(&self) -> bool {
-        self.mode == Mode::Full
     }
 
     /// Records a finding once.
@@ -76,17 +59,11 @@ impl<'m> State<'m> {
 
     /// A symbol for a size that nothing names; the same place gives the same symbol.
     pub(crate) fn made_up_dim(&mut self, value: &str, dim_idx: usize) -> Expr {
-        if !self.is_full() {
-            return self.unknown_dim();
-        }
         self.made_up(format!("{}{value}.dim{dim_idx}", self.path))
     }
 
     /// A symbol for the length of a sequence.
     pub(crate) fn made_up_length(&mut self, value: &str) -> Expr {
-        if !self.is_full() {
-            return self.unknown_dim();
-        }
         self.made_up(format!("{}{value}.length", self.path))
     }
 
@@ -98,15 +75,9 @@ impl<'m> State<'m> {
         named
     }
 
-    /// A size of which nothing at all is known, equal to no other.
-    pub(crate) fn unknown_dim(&mut self) -> Expr {
-        self.n_unknown_dims += 1;
-        Expr::symbol(&format!("?{}", self.n_unknown_dims))
-    }
-
     /// Whether a dimension is one that inference made up.
     pub(crate) fn is_made_up(&self, dim: &Expr) -> bool {
-        dim.as_symbol().is_some_and(|name| name.starts_with('?') || self.made_up.contains(name))
+        dim.as_symbol().is_some_and(|name| self.made_up.contains(name))
     }
 
     /// Takes the work of one node from what is left.
@@ -165,7 +136,6 @@ impl<'m> State<'m> {
         match dim {
             Dim::Known(number) => Expr::constant(*number),
             Dim::Symbol(text) if text.starts_with('?') => self.made_up_dim(name, dim_idx),
-            Dim::Symbol(text) if !self.is_full() => Expr::symbol(text),
             Dim::Symbol(text) => self.dims.named(text),
             Dim::Unknown => self.made_up_dim(name, dim_idx),
         }
@@ -187,7 +157,7 @@ impl<'m> State<'m> {
             (Some(shape), Some(dims)) if shape.len() == dims.len() => {
                 for (dim, declared) in shape.iter_mut().zip(dims) {
                     let is_better = matches!(declared, Dim::Known(_))
-                        || matches!(declared, Dim::Symbol(name) if self.dims.knows(name) || !self.is_full());
+                        || matches!(declared, Dim::Symbol(name) if self.dims.knows(name));
                     // A size that is one of several is not settled by a declaration: exporters
                     // declare what one branch gives.
                     let is_open = self.is_made_up(dim)

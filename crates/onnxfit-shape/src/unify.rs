@@ -39,11 +39,10 @@ impl RuleContext<'_, '_> {
             }
             (Some(_), None) => Some(a.clone()),
             (None, Some(_)) => Some(b.clone()),
-            (None, None) if self.state.is_full() => {
+            (None, None) => {
                 self.assume(format_args!("{a} and {b} are equal or one of them is 1"));
                 a.larger(b)
             }
-            (None, None) => None,
         }
     }
 

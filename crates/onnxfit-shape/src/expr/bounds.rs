@@ -114,7 +114,8 @@ fn floor_div(a: Bounds, b: Bounds) -> Bounds {
     }
     // A divisor of zero has no quotient to bound, so it counts as one.
     let low = low.max(1);
-    let min = a.0.and_then(|a| if a >= 0 { Some(high.map_or(0, |high| a / high)) } else { Some(a.div_euclid(low)) });
-    let max = a.1.and_then(|a| if a >= 0 { Some(a / low) } else { high.map(|high| a.div_euclid(high)).or(Some(-1)) });
+    let min = a.0.map(|a| if a >= 0 { high.map_or(0, |high| a / high.max(1)) } else { a.div_euclid(low) });
+    let max =
+        a.1.and_then(|a| if a >= 0 { Some(a / low) } else { high.map(|high| a.div_euclid(high.max(1))).or(Some(-1)) });
     (min, max)
 }

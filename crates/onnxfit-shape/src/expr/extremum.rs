@@ -2,6 +2,9 @@
 
 use super::{Atom, Expr};
 
+/// Extremes inside extremes that are looked into; deeper ones are compared by their bounds alone.
+const NESTING_MAX: u8 = 2;
+
 impl Expr {
     /// The smaller of two.
     pub fn smaller(&self, other: &Self) -> Option<Self> {
@@ -21,7 +24,7 @@ impl Expr {
                 if is_beaten {
                     return true;
                 }
-                match is_at_most(one, &candidate) {
+                match is_at_most(one, &candidate, NESTING_MAX) {
                     // `one` ≤ `candidate`: the minimum keeps `one`, the maximum the candidate.
                     Some(true) if least => {
                         is_beaten = true;
@@ -61,7 +64,18 @@ impl Expr {
 }
 
 /// Whether `a ≤ b` always (true), `a ≥ b` always (false), or neither can be said.
-fn is_at_most(a: &Expr, b: &Expr) -> Option<bool> {
+fn is_at_most(a: &Expr, b: &Expr, nesting: u8) -> Option<bool> {
+    let verdict = |left: &Expr, right: &Expr| is_at_most(left, right, nesting.checked_sub(1)?);
+    // A maximum is at most what all its parts are, a minimum at least what all its parts are.
+    match (a.as_single_atom(), b.as_single_atom()) {
+        (Some(Atom::Max(all)), _) if all.iter().all(|one| verdict(one, b) == Some(true)) => return Some(true),
+        (Some(Atom::Max(all)), _) if all.iter().any(|one| verdict(one, b) == Some(false)) => return Some(false),
+        (Some(Atom::Min(all)), _) if all.iter().any(|one| verdict(one, b) == Some(true)) => return Some(true),
+        (Some(Atom::Min(all)), _) if all.iter().all(|one| verdict(one, b) == Some(false)) => return Some(false),
+        (_, Some(Atom::Max(all))) if all.iter().any(|one| verdict(a, one) == Some(true)) => return Some(true),
+        (_, Some(Atom::Min(all))) if all.iter().any(|one| verdict(a, one) == Some(false)) => return Some(false),
+        _ => {}
+    }
     match a.sub(b)?.bounds() {
         (_, Some(max)) if max <= 0 => Some(true),
         (Some(min), _) if min >= 0 => Some(false),

@@ -81,10 +81,10 @@ proptest! {
                 5 => (x.0.smaller(&y.0), Some(x.1.min(y.1))),
                 _ => (x.0.larger(&y.0), Some(x.1.max(y.1))),
             };
-            if let (Some(expr), Some(value)) = next {
-                if value.abs() < 1 << 20 {
-                    built.push((expr, value));
-                }
+            if let (Some(expr), Some(value)) = next
+                && value.abs() < 1 << 20
+            {
+                built.push((expr, value));
             }
         }
         let symbols = BTreeMap::from([("a".to_owned(), a), ("b".to_owned(), b)]);

@@ -3,7 +3,7 @@
 use crate::context::{Axes, Dims, RuleContext, axis_of};
 use crate::expr::Expr;
 use crate::fact::{Fact, Value};
-use crate::grid::{broadcast_position, places, small_shape, strides};
+use crate::grid::{broadcast_position, count, places, small_shape, strides};
 use crate::registry::Entry;
 use crate::scalar::Scalar;
 
@@ -49,18 +49,22 @@ pub(super) fn joined(context: &mut RuleContext<'_, '_>, facts: &[&Fact], axis: u
 fn joined_value(facts: &[&Fact], axis: usize) -> Option<Value> {
     let shapes: Vec<Vec<usize>> =
         facts.iter().map(|fact| small_shape(fact.shape.as_deref()?)).collect::<Option<Vec<_>>>()?;
-    if facts.iter().all(|fact| fact.value.is_none()) {
+    let is_usable = shapes.iter().all(|shape| shape.len() > axis) && facts.iter().any(|fact| fact.value.is_some());
+    if !is_usable {
         return None;
     }
     let n_total: usize = shapes.iter().map(|shape| shape.iter().product::<usize>()).sum();
     if n_total > crate::fact::N_ELEMENTS_MAX {
         return None;
     }
-    let n_outer: usize = shapes.first()?.get(..axis)?.iter().product();
+    if n_total == 0 {
+        return Fact::default().with_elements(Vec::new()).value;
+    }
+    let n_outer = count(shapes.first()?.get(..axis)?)?;
     let mut elements = Vec::with_capacity(n_total);
     for outer in 0..n_outer {
         for (fact, shape) in facts.iter().zip(&shapes) {
-            let n_inner: usize = shape[axis..].iter().product();
+            let n_inner = count(&shape[axis..])?;
             let scalar = |at| fact.value.as_ref().and_then(|value| value.at(outer * n_inner + at)).cloned();
             elements.extend((0..n_inner).map(scalar));
         }
@@ -114,6 +118,9 @@ fn part(fact: &Fact, axis: usize, start: usize, length: usize) -> Option<Value> 
     }
     let shape = small_shape(fact.shape.as_deref()?)?;
     let strides = strides(&shape);
+    if start.checked_add(length)? > shape[axis] {
+        return None;
+    }
     let mut to = shape.clone();
     to[axis] = length;
     let elements = places(&to).map(|place| {

@@ -6,7 +6,6 @@ use crate::context::{Dims, RuleContext, axis_of};
 use crate::expr::Expr;
 use crate::fact::{Fact, Kind};
 use crate::registry::Entry;
-use crate::state::Mode;
 
 pub(super) const TABLE: &[Entry] = &[("", "If", if_), ("", "Loop", loop_), ("", "Scan", scan)];
 
@@ -15,8 +14,7 @@ const N_ROUNDS_MAX: usize = 4;
 
 fn if_(context: &mut RuleContext<'_, '_>) -> Option<()> {
     let condition = context.input(0).and_then(Fact::scalar).and_then(|scalar| scalar.is_true());
-    let taken = condition.filter(|_| context.mode() == Mode::Full);
-    let outputs = match taken {
+    let outputs = match condition {
         Some(true) => context.run_subgraph("then_branch", &[])?,
         Some(false) => context.run_subgraph("else_branch", &[])?,
         None => {
@@ -194,9 +192,8 @@ fn scan(context: &mut RuleContext<'_, '_>) -> Option<()> {
     let batch = if is_old { context.dim(1, 0) } else { None };
     let mut outputs = context.run_subgraph("body", &inputs)?;
     // State keeps its shape from step to step; a second run sees what the first one settled.
-    for at in 0..n_state {
-        let settled = outputs.get(at).map(|made| context.either(at, &inputs[at], made)).unwrap_or_default();
-        inputs[at] = settled;
+    for (at, input) in inputs.iter_mut().enumerate().take(n_state) {
+        *input = outputs.get(at).map(|made| context.either(at, input, made)).unwrap_or_default();
     }
     outputs = context.run_subgraph("body", &inputs).unwrap_or(outputs);
     for output in 0..context.n_outputs() {

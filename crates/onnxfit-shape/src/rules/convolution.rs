@@ -171,8 +171,8 @@ fn transposed(context: &mut RuleContext<'_, '_>) -> Option<()> {
 fn reorder_input(context: &mut RuleContext<'_, '_>) -> Option<()> {
     let element_type = context.element_type(0);
     context.set(0, element_type, None);
-    let mut shape = context.shape(0)?.to_vec();
-    let channels = if context.flag("channels_last") { shape.pop()? } else { shape.remove(1.min(shape.len())) };
+    let mut shape = context.shape(0).filter(|shape| shape.len() > 1)?.to_vec();
+    let channels = if context.flag("channels_last") { shape.pop()? } else { shape.remove(1) };
     let padded = channels.ceil_div(&Expr::constant(NCHWC_BLOCK)).and_then(|blocks| blocks.scale(NCHWC_BLOCK));
     let mut dims: Dims = shape.into_iter().map(Some).collect();
     dims.insert(1, padded);

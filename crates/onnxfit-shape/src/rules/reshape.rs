@@ -100,9 +100,6 @@ fn squeeze(context: &mut RuleContext<'_, '_>) -> Option<()> {
         Axes::Unknown => return None,
         Axes::Absent => {
             if shape.iter().any(|dim| dim.as_constant().is_none()) {
-                if !context.state.is_full() {
-                    return None;
-                }
                 context.assume("only sizes that are the number 1 are dropped");
             }
             shape.iter().enumerate().filter(|(_, dim)| dim.is(1)).map(|(at, _)| at).collect()

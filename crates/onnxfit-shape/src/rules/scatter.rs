@@ -2,7 +2,7 @@
 
 use crate::context::{RuleContext, axis_of};
 use crate::fact::{Fact, Value};
-use crate::grid::{places, small_shape, strides};
+use crate::grid::{count, places, small_shape, strides};
 use crate::registry::Entry;
 use crate::rules::elementwise::same;
 
@@ -25,7 +25,7 @@ fn scatter_elements(context: &mut RuleContext<'_, '_>) -> Option<()> {
     let indices = indices.known_ints()?;
     let strides = strides(&to);
     for (at, mut place) in places(&from).enumerate() {
-        place[axis] = axis_of(*indices.get(at)?, to[axis])?;
+        *place.get_mut(axis)? = axis_of(*indices.get(at)?, to[axis])?;
         let position: usize = place.iter().zip(&strides).map(|(at, stride)| at * stride).sum();
         *elements.get_mut(position)? = updates.value.as_ref().and_then(|value| value.at(at)).cloned();
     }
@@ -56,7 +56,7 @@ fn scattered(data: &Fact, indices: &Fact, updates: &Fact) -> Option<Value> {
     let (n_index, _) = index_shape.split_last()?;
     let indices = indices.known_ints()?;
     let strides = strides(&shape);
-    let n_block: usize = shape.get(*n_index..)?.iter().product();
+    let n_block = count(shape.get(*n_index..)?)?;
     if *n_index == 0 {
         return None;
     }

@@ -68,34 +68,44 @@ fn slice(context: &mut RuleContext<'_, '_>) -> Option<()> {
     Some(())
 }
 
+fn is_to_the_end(at: &Expr) -> bool {
+    at.as_constant().is_some_and(|at| at >= TO_THE_END)
+}
+
+/// A position counted from the front; `None` if it cannot be told which end it counts from.
+fn from_front(dim: &Expr, at: &Expr) -> Option<Expr> {
+    if at.as_constant().is_some_and(|at| at <= -TO_THE_END) {
+        return Some(Expr::constant(-TO_THE_END));
+    }
+    // For an expression, sizes of at least one decide.
+    match at.bounds_of_full() {
+        (Some(min), _) if min >= 0 => Some(at.clone()),
+        (_, Some(max)) if max < 0 => dim.add(at),
+        _ => None,
+    }
+}
+
 /// A position counted from the front and clamped to `[least, most]`.
 fn position(dim: &Expr, at: &Expr, least: &Expr, most: &Expr) -> Option<Expr> {
-    if at.as_constant().is_some_and(|at| at >= TO_THE_END) {
-        return Some(most.clone());
+    match at.as_constant() {
+        Some(at) if at >= TO_THE_END => Some(most.clone()),
+        Some(at) if at <= -TO_THE_END => Some(least.clone()),
+        _ => from_front(dim, at)?.larger(least)?.smaller(most),
     }
-    if at.as_constant().is_some_and(|at| at <= -TO_THE_END) {
-        return Some(least.clone());
-    }
-    // Which end it counts from, when it is an expression: sizes of at least one decide.
-    let from_front = match at.bounds_of_full() {
-        (Some(min), _) if min >= 0 => at.clone(),
-        (_, Some(max)) if max < 0 => dim.add(at)?,
-        _ => return None,
-    };
-    from_front.larger(least)?.smaller(most)
 }
 
 fn sliced_dim(dim: &Expr, start: &Expr, end: &Expr, step: i64) -> Option<Expr> {
     let zero = Expr::constant(0);
     let length = if step > 0 {
         // The common cut from the front needs no clamping: min(end, dim).
-        let start = position(dim, start, &zero, dim)?;
+        // A start past the end gives a length below zero, so it need not be clamped from above.
+        let start = if is_to_the_end(start) { dim.clone() } else { from_front(dim, start)?.larger(&zero)? };
         let end = position(dim, end, &zero, dim)?;
         end.sub(&start)?.larger(&zero)?.ceil_div(&Expr::constant(step))?
     } else {
         let last = dim.plus(-1)?;
         let before = Expr::constant(-1);
-        let start = position(dim, start, &zero, &last)?;
+        let start = if start.is(-1) { last.clone() } else { position(dim, start, &zero, &last)? };
         let end = position(dim, end, &before, &last)?;
         start.sub(&end)?.larger(&zero)?.ceil_div(&Expr::constant(step.checked_neg()?))?
     };
@@ -160,7 +170,7 @@ fn pad(context: &mut RuleContext<'_, '_>) -> Option<()> {
 fn padded(context: &RuleContext<'_, '_>, pads: &Dims, axes: &[usize]) -> Option<Value> {
     let fact = context.input(0)?;
     let value = fact.value.as_ref()?;
-    if context.node.string("mode").is_some_and(|mode| mode != "constant") || pads.len() == 0 {
+    if context.node.string("mode").is_some_and(|mode| mode != "constant") || pads.is_empty() {
         return None;
     }
     let filler = match context.input(2) {

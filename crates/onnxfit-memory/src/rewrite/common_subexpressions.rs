@@ -7,15 +7,15 @@ use std::collections::HashMap;
 
 use onnxfit_graph::AttributeValue;
 
-use super::net::{ArgId, Net, Op};
+use super::net::{ArgId, Net, Op, OpId};
 use super::{Context, MS, fold};
 
 /// What makes two nodes equal.
 #[derive(PartialEq, Eq, Hash)]
-struct Key {
-    operator: (String, String),
+struct Key<'a> {
+    operator: (&'a str, &'a str),
     inputs: Vec<Option<usize>>,
-    attributes: Vec<(String, Vec<u8>)>,
+    attributes: Vec<(&'a str, Vec<u8>)>,
     /// Zero, or a number of its own for a node that equals no other.
     discriminator: usize,
 }
@@ -23,11 +23,35 @@ struct Key {
 /// Merges equal nodes; returns how many nodes gave way.
 pub(super) fn merge_equal_nodes(net: &mut Net, _: &Context<'_>) -> usize {
     let order = net.topological_order();
+    let (class_of, representative) = number_values(net, &order);
+    let mut n_merged = 0;
+    for id in order {
+        let mut replaced = false;
+        for output in net.op(id).outputs.clone().into_iter().flatten() {
+            let Some(first) = class_of.get(&output).map(|class| representative[*class]) else { continue };
+            if first == output || net.arg(output).is_output {
+                continue;
+            }
+            net.replace_uses(output, first);
+            replaced = true;
+        }
+        if replaced {
+            n_merged += 1;
+            if net.has_only_edges(id, 0) {
+                net.remove_op(id);
+            }
+        }
+    }
+    n_merged
+}
+
+/// The class of every value, and the first value of every class.
+fn number_values(net: &Net, order: &[OpId]) -> (HashMap<ArgId, usize>, Vec<ArgId>) {
     let mut class_of: HashMap<ArgId, usize> = HashMap::new();
-    let mut by_key: HashMap<Key, Vec<Option<(usize, ArgId)>>> = HashMap::new();
+    let mut by_key: HashMap<Key<'_>, Vec<Option<(usize, ArgId)>>> = HashMap::new();
     let mut representative: Vec<ArgId> = Vec::new();
     let mut n_unique = 0;
-    for id in &order {
+    for id in order {
         let op = net.op(*id);
         let mut inputs = Vec::with_capacity(op.inputs.len());
         for arg in &op.inputs {
@@ -44,7 +68,7 @@ pub(super) fn merge_equal_nodes(net: &mut Net, _: &Context<'_>) -> usize {
         let mut attributes = Some(Vec::new());
         for (name, value) in &op.attributes {
             attributes = attributes.zip(bytes_of(value)).map(|(mut list, bytes)| {
-                list.push((name.clone(), bytes));
+                list.push((name.as_str(), bytes));
                 list
             });
         }
@@ -54,7 +78,7 @@ pub(super) fn merge_equal_nodes(net: &mut Net, _: &Context<'_>) -> usize {
             discriminator = n_unique;
         }
         let key = Key {
-            operator: (op.domain.clone(), op.op_type.clone()),
+            operator: (&op.domain, &op.op_type),
             inputs,
             attributes: attributes.unwrap_or_default(),
             discriminator,
@@ -76,25 +100,7 @@ pub(super) fn merge_equal_nodes(net: &mut Net, _: &Context<'_>) -> usize {
             class_of.insert(*arg, class);
         }
     }
-    let mut n_merged = 0;
-    for id in order {
-        let mut replaced = false;
-        for output in net.op(id).outputs.clone().into_iter().flatten() {
-            let Some(first) = class_of.get(&output).map(|class| representative[*class]) else { continue };
-            if first == output || net.arg(output).is_output {
-                continue;
-            }
-            net.replace_uses(output, first);
-            replaced = true;
-        }
-        if replaced {
-            n_merged += 1;
-            if net.has_only_edges(id, 0) {
-                net.remove_op(id);
-            }
-        }
-    }
-    n_merged
+    (class_of, representative)
 }
 
 fn can_merge(op: &Op) -> bool {

@@ -19,6 +19,7 @@ pub(super) mod quick_gelu;
 pub(super) mod reshape;
 pub(super) mod simplified_layer_norm;
 pub(super) mod skip_layer_norm;
+pub(super) mod space_to_depth;
 
 use onnxfit_onnx::DataType;
 

@@ -10,6 +10,7 @@ mod read;
 mod resolve;
 mod topology;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -46,6 +47,8 @@ pub(crate) struct Net {
     generated_op_names: HashSet<String>,
     /// Nodes whose inputs changed since shapes were inferred.
     dirty: Vec<bool>,
+    /// The topological order, until an edge changes.
+    order: RefCell<Option<Vec<OpId>>>,
 }
 
 /// A node.

@@ -41,6 +41,7 @@ const LEVEL_1: &[Transform] = &[
     transform("ConstantFolding", super::fold::fold_constants),
     transform("MatMulAddFusion", fusion::matmul_add::level_1),
     transform("ReshapeFusion", fusion::reshape::reshape),
+    transform("SliceConcatToSpaceToDepthFusion", fusion::space_to_depth::space_to_depth),
     transform("GeluFusionL1", fusion::gelu::level_1),
     transform("LayerNormFusionL1", fusion::layer_norm::level_1),
     transform("EnsureUniqueDQForNodeUnit", super::unique_dequantize::duplicate_dequantizations),

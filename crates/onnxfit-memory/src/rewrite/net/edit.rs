@@ -13,6 +13,7 @@ impl Net {
     /// Adds a node with the next free index; its outputs are made by it from now on.
     pub(crate) fn push_op(&mut self, op: Op) -> OpId {
         let id = OpId::new(self.ops.len());
+        self.forget_order();
         for (slot, arg) in op.inputs.iter().map(|arg| *arg).chain(op.implicit.iter().copied().map(Some)).enumerate() {
             if let Some(arg) = arg {
                 self.add_use(arg, Use { op: id, slot });
@@ -36,6 +37,7 @@ impl Net {
     }
 
     fn add_use(&mut self, arg: ArgId, reading: Use) {
+        self.forget_order();
         let uses = &mut self.args[arg.index()].uses;
         if let Err(at) = uses.binary_search(&reading) {
             uses.insert(at, reading);
@@ -43,6 +45,7 @@ impl Net {
     }
 
     fn remove_use(&mut self, arg: ArgId, reading: Use) {
+        self.forget_order();
         let uses = &mut self.args[arg.index()].uses;
         if let Ok(at) = uses.binary_search(&reading) {
             uses.remove(at);
@@ -52,6 +55,7 @@ impl Net {
     /// Removes a node; its outputs are made by nobody unless another node took them over.
     pub(crate) fn remove_op(&mut self, id: OpId) {
         let Some(op) = self.ops[id.index()].take() else { return };
+        self.forget_order();
         let args = op.inputs.iter().map(|arg| *arg).chain(op.implicit.iter().copied().map(Some));
         for (slot, arg) in args.enumerate() {
             if let Some(arg) = arg {
@@ -161,6 +165,7 @@ impl Net {
 
     /// Makes a node produce a value; whoever made it before no longer does.
     pub(crate) fn set_output(&mut self, id: OpId, index: usize, arg: Option<ArgId>) {
+        self.forget_order();
         let op = self.op_mut(id);
         if op.outputs.len() <= index {
             op.outputs.resize(index + 1, None);

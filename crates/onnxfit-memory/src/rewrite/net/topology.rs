@@ -8,6 +8,15 @@ use super::{Net, OpId};
 impl Net {
     /// The live nodes, each after all it reads.
     pub(crate) fn topological_order(&self) -> Vec<OpId> {
+        self.order.borrow_mut().get_or_insert_with(|| self.sorted()).clone()
+    }
+
+    /// An edge changed: the order must be found anew.
+    pub(super) fn forget_order(&mut self) {
+        *self.order.get_mut() = None;
+    }
+
+    fn sorted(&self) -> Vec<OpId> {
         let n_ops = self.ops.len();
         let mut order = Vec::with_capacity(n_ops);
         let mut visited = vec![false; n_ops];

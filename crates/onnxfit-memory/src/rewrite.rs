@@ -12,6 +12,7 @@ mod constant_node;
 mod content;
 mod infer;
 mod net;
+mod quantize_propagation;
 mod quantized;
 mod registry;
 

@@ -236,6 +236,33 @@ PATTERNS = {
         13, "float[N, 64] x", "float[N, 64] y", "uint8[64, 64] w, float ws = {0.03}, uint8 wz = {128}, float[64] b",
         "q, s, z = DynamicQuantizeLinear(x)\n m = MatMulInteger(q, w, z, wz)\n f = Cast<to = 1>(m)\n k = Mul(s, ws)\n u = Mul(f, k)\n y = Add(u, b)",
     ),
+    "qdq_spreads_back": (
+        13, "float[N, 4, 8] x", "float[N, 8, 4] y", "float s = {0.02}, uint8 z = {128}",
+        "a = Sigmoid(x)\n r = Transpose<perm = [0, 2, 1]>(a)\n q = QuantizeLinear(r, s, z)\n y = DequantizeLinear(q, s, z)",
+    ),
+    "qdq_spreads_forward": (
+        13, "float[N, 4, 8] x", "float[N, 8, 4] y", "float s = {0.02}, uint8 z = {128}, int64[3] sh = {0, 4, 8}",
+        "q = QuantizeLinear(x, s, z)\n d = DequantizeLinear(q, s, z)\n r = Reshape(d, sh)\n t = Transpose<perm = [0, 2, 1]>(r)\n y = Sigmoid(t)",
+    ),
+    "qdq_spreads_to_output": (
+        13, "float[N, 4, 8] x", "float[N, 8, 4] y", "float s = {0.02}, uint8 z = {128}",
+        "q = QuantizeLinear(x, s, z)\n d = DequantizeLinear(q, s, z)\n y = Transpose<perm = [0, 2, 1]>(d)",
+    ),
+    "yolo_focus": (
+        12, "float[1, 3, 64, 64] x", "float[1, 16, 32, 32] y",
+        "float[16, 12, 3, 3] w, int64[1] o = {0}, int64[1] i = {1}, int64[1] e = {9223372036854775807}, int64[1] h = {2}, int64[1] v = {3}, int64[1] t = {2}",
+        "a0 = Slice(x, o, e, h, t)\n a = Slice(a0, o, e, v, t)\n b0 = Slice(x, i, e, h, t)\n b = Slice(b0, o, e, v, t)\n"
+        "c0 = Slice(x, o, e, h, t)\n c = Slice(c0, i, e, v, t)\n d0 = Slice(x, i, e, h, t)\n d = Slice(d0, i, e, v, t)\n"
+        "f = Concat<axis = 1>(a, b, c, d)\n g = Conv<pads = [1, 1, 1, 1]>(f, w)\n s = Sigmoid(g)\n y = Mul(g, s)",
+    ),
+    "gpt_block": (
+        13, "float[N, S, 64] a, float[N, S, 64] c", "float[N, S, 64] y",
+        f"{W}, {SCALARS}, float c1 = {{0.044715}}, float s1 = {{0.7978845834732056}}, float three = {{3.0}}, int64[2] flat = {{-1, 64}}, int64 z = {{0}}, int64 o = {{1}}, int64[1] zz = {{0}}, int64[1] last = {{64}}",
+        "x = Add(a, c)" + LAYER_NORM + "n = Add(k, b)\n sh = Shape(n)\n i0 = Gather(sh, z)\n i1 = Gather(sh, o)\n u0 = Unsqueeze(i0, zz)\n"
+        "u1 = Unsqueeze(i1, zz)\n t = Concat<axis = 0>(u0, u1, last)\n r = Reshape(n, flat)\n h = Gemm(r, w, b)\n l = Reshape(h, t)\n"
+        "p3 = Pow(l, three)\n q3 = Mul(p3, c1)\n f3 = Add(l, q3)\n g3 = Mul(f3, s1)\n t3 = Tanh(g3)\n u3 = Add(t3, one)\n h3 = Mul(l, half)\n"
+        "y3 = Mul(h3, u3)\n y = Add(x, y3)",
+    ),
     "int4_weights": (
         21, "float[N, 64] x", "float[N, 32] y", "int4[64, 32] w, float[2, 32] s",
         "d = DequantizeLinear<axis = 0, block_size = 32>(w, s)\n y = MatMul(x, d)",

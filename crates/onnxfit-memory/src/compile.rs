@@ -32,8 +32,11 @@ fn compile_numbered(mut program: Program, options: CompileOptions, next_number: 
     *next_number += 1;
     let mut bodies = BTreeMap::new();
     for (index, node) in program.nodes.iter_mut().enumerate() {
+        let captures_are_tensors = node.implicit_inputs.iter().all(|value| program.values[value.index()].is_tensor);
         for (attribute, body) in std::mem::take(&mut node.subgraphs) {
-            bodies.insert((NodeIdx::new(index), attribute), compile_numbered(body, options, next_number));
+            let mut body = compile_numbered(body, options, next_number);
+            body.allows_patterns &= captures_are_tensors;
+            bodies.insert((NodeIdx::new(index), attribute), body);
         }
     }
     if options.cuda {
@@ -52,6 +55,7 @@ fn compile_numbered(mut program: Program, options: CompileOptions, next_number: 
             .map(|node| (Rc::from(node.name.as_str()), Rc::from(node.op_type.as_str())))
             .collect(),
         producers: program.producers(),
+        allows_patterns: program.inputs.iter().all(|input| program.value(*input).is_tensor),
         program,
         plan,
         bodies,

@@ -4,6 +4,7 @@
 //! and initializers become weights; weights that nothing reads are dropped, as `Graph::Resolve` does.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use onnxfit_base::Bytes;
 use onnxfit_graph::{AttributeValue, Constant, Graph, Model, ValueId, ValueType};
@@ -43,18 +44,18 @@ fn lower_graph(graph: &Graph, context: &Context<'_>) -> Program {
         ..Program::default()
     };
     let mut in_file_order = Vec::new();
-    for (_, node) in graph.nodes() {
+    for (id, node) in graph.nodes() {
         if node.is("Constant") {
             in_file_order.extend(node.output(0).zip(constant_weight(node)));
         } else {
-            program.nodes.push(lower_node(node, context));
+            program.nodes.push(Node { runtime_index: id.index(), ..lower_node(node, context) });
         }
     }
     for &value in graph.initializers() {
         let overridable = graph.value(value).is_input && context.inputs_override();
         let weight = match &graph.value(value).constant {
             Some(Constant::Dense(tensor)) => weight_of(tensor, overridable),
-            _ => NewWeight { size: None, bytes: Bytes::ZERO, external: false, overridable, values: None },
+            _ => NewWeight { overridable, ..NewWeight::default() },
         };
         in_file_order.push((value, weight));
     }
@@ -74,11 +75,10 @@ fn lower_graph(graph: &Graph, context: &Context<'_>) -> Program {
             }
         }
         if used[value.index()] {
-            let NewWeight { size, bytes, external, overridable, values } = weight;
-            program.weights.push(Weight { value, size, bytes, external, overridable, values });
+            let NewWeight { size, bytes, external, overridable, identity, values } = weight;
+            program.weights.push(Weight { value, size, bytes, external, overridable, identity, values });
         }
     }
-    program.inputs_have_rank = program.inputs.iter().all(|input| program.value(*input).declared.is_some());
     program
 }
 
@@ -121,6 +121,7 @@ fn lower_node(node: &onnxfit_graph::Node, context: &Context<'_>) -> Node {
         attributes,
         subgraphs: node.subgraphs().map(|(name, graph)| (name.to_owned(), lower_graph(graph, context))).collect(),
         provider: NodeProvider::Cpu,
+        runtime_index: 0,
     }
 }
 
@@ -138,11 +139,13 @@ fn lower_attribute(value: &AttributeValue) -> Attribute {
     }
 }
 
+#[derive(Default)]
 struct NewWeight {
     size: Option<TensorSize>,
     bytes: Bytes,
     external: bool,
     overridable: bool,
+    identity: u64,
     values: Option<WeightValues>,
 }
 
@@ -154,7 +157,27 @@ fn weight_of(tensor: &TensorProto, overridable: bool) -> NewWeight {
     let bytes = size.as_ref().and_then(TensorSize::bytes).unwrap_or_default();
     let external = tensor.is_external();
     let values = size.as_ref().filter(|_| !overridable).and_then(|size| numbers_of(tensor, size));
-    NewWeight { size, bytes, external, overridable, values }
+    NewWeight { size, bytes, external, overridable, identity: identity_of(tensor), values }
+}
+
+/// A number that is equal for tensors of equal contents: where they lie for external ones, samples
+/// of the bytes for inline ones, the name for those whose bytes are absent.
+fn identity_of(tensor: &TensorProto) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    tensor.dims.hash(&mut hasher);
+    match (tensor.external_location(), tensor.inline_bytes()) {
+        (Ok(Some(place)), _) => (place.location, place.offset, place.length).hash(&mut hasher),
+        (_, Ok(Some(raw))) => samples(&raw).for_each(|sample| sample.hash(&mut hasher)),
+        _ => tensor.name().hash(&mut hasher),
+    }
+    hasher.finish()
+}
+
+/// Up to 64 evenly spread pieces of a buffer: enough to tell weights apart without reading them.
+fn samples(raw: &[u8]) -> impl Iterator<Item = &[u8]> {
+    const PIECE_BYTES: usize = 64;
+    let step = (raw.len() / 64).max(PIECE_BYTES);
+    raw.chunks(step).map(|piece| &piece[..piece.len().min(PIECE_BYTES)])
 }
 
 /// The contents of a small tensor, which shapes are made from.
@@ -181,7 +204,7 @@ fn constant_weight(node: &onnxfit_graph::Node) -> Option<NewWeight> {
     let fixed = |element: DataType, dims: Vec<u64>, values: Option<WeightValues>| {
         let n_elements = dims.iter().product();
         let bytes = Bytes(tensor_bytes(element, n_elements).unwrap_or(0));
-        NewWeight { size: Some(TensorSize { element, dims }), bytes, external: false, overridable: false, values }
+        NewWeight { size: Some(TensorSize { element, dims }), bytes, values, ..NewWeight::default() }
     };
     Some(match &attribute.value {
         AttributeValue::Tensor(tensor) => weight_of(tensor, false),

@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::program::{NodeIdx, Program};
+use crate::program::{Node, NodeIdx, Program};
 
 /// The session option `execution_order`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum ExecutionOrder {
 pub fn execution_order(program: &Program, order: ExecutionOrder) -> Vec<NodeIdx> {
     let edges = Edges::of(program);
     match order {
-        ExecutionOrder::Default => depth_first(&edges),
+        ExecutionOrder::Default => depth_first(program, &edges),
         ExecutionOrder::PriorityBased => by_priority(program, &edges),
     }
 }
@@ -49,10 +49,12 @@ impl Edges {
 }
 
 /// Reverse depth-first search: leaves are entered last first, producers largest index first.
-fn depth_first(edges: &Edges) -> Vec<NodeIdx> {
+fn depth_first(program: &Program, edges: &Edges) -> Vec<NodeIdx> {
     let n_nodes = edges.producers.len();
+    let key = |node: usize| (program.nodes[node].runtime_index, node);
     let mut stack: Vec<(usize, bool)> =
         (0..n_nodes).filter(|&node| edges.consumers[node].is_empty()).map(|node| (node, false)).collect();
+    stack.sort_unstable_by_key(|&(node, _)| key(node));
     let mut visited = vec![false; n_nodes];
     let mut order = Vec::with_capacity(n_nodes);
     let mut producers = Vec::new();
@@ -67,7 +69,7 @@ fn depth_first(edges: &Edges) -> Vec<NodeIdx> {
         stack.push((node, true));
         producers.clear();
         producers.extend_from_slice(&edges.producers[node]);
-        producers.sort_unstable();
+        producers.sort_unstable_by_key(|&producer| key(producer as usize));
         producers.dedup();
         stack.extend(
             producers.iter().map(|&producer| (producer as usize, false)).filter(|&(producer, _)| !visited[producer]),
@@ -79,13 +81,13 @@ fn depth_first(edges: &Edges) -> Vec<NodeIdx> {
 /// Kahn's algorithm with a queue: `Shape` and `Size` first, then the smaller index.
 fn by_priority(program: &Program, edges: &Edges) -> Vec<NodeIdx> {
     let key = |node: usize| {
-        let op_type = program.nodes[node].op_type.as_str();
-        Reverse((!matches!(op_type, "Shape" | "Size"), node))
+        let Node { op_type, runtime_index, .. } = &program.nodes[node];
+        Reverse((!matches!(op_type.as_str(), "Shape" | "Size"), *runtime_index, node))
     };
     let mut waiting: Vec<usize> = edges.producers.iter().map(Vec::len).collect();
     let mut ready: BinaryHeap<_> = (0..waiting.len()).filter(|&node| waiting[node] == 0).map(key).collect();
     let mut order = Vec::with_capacity(waiting.len());
-    while let Some(Reverse((_, node))) = ready.pop() {
+    while let Some(Reverse((.., node))) = ready.pop() {
         order.push(NodeIdx::new(node));
         for &consumer in &edges.consumers[node] {
             let left = &mut waiting[consumer as usize];

@@ -3,12 +3,12 @@
 use onnxfit_base::{Bytes, Diagnostic};
 use onnxfit_graph::Model;
 
-use crate::arena::{ArenaConfig, ArenaStats};
+use crate::arena::{ArenaConfig, ArenaStats, RegionAddresses};
 use crate::compile::{CompileOptions, compile};
 use crate::lower::lower;
 use crate::order::ExecutionOrder;
 use crate::overhead::{Band, cuda_overhead};
-use crate::peak::{Moment, moment};
+use crate::peak::{Moment, fullest_moment, moment};
 use crate::plan::PlanOptions;
 use crate::program::{NodeProvider, Place};
 use crate::simulate::{ArenaSnapshot, Compiled, Failure, Outcome, RunOutcome, SimulateOptions, simulate};
@@ -77,13 +77,16 @@ impl SessionOptions {
 
     fn simulate_options(&self) -> SimulateOptions {
         let cuda = self.is_cuda();
+        // Linux maps large host blocks from the top down; `cudaMalloc` goes up.
+        let host = |config: ArenaConfig| ArenaConfig { region_addresses: RegionAddresses::Descending, ..config };
         let device_arena = cuda.then(|| ArenaConfig {
+            region_addresses: RegionAddresses::Ascending,
             // Not passed on to a stream-aware arena (allocator_utils.cc, ORT 1.31).
             max_power_of_two_extend_bytes: ArenaConfig::default().max_power_of_two_extend_bytes,
             ..self.arena.clone()
         });
         SimulateOptions {
-            host_arena: if cuda { ArenaConfig::default() } else { self.arena.clone() },
+            host_arena: host(if cuda { ArenaConfig::default() } else { self.arena.clone() }),
             device_arena,
             mem_pattern: self.mem_pattern && !self.parallel,
             prepacking: self.prepacking,
@@ -199,6 +202,7 @@ fn stats_at(snapshot: &ArenaSnapshot, place: Place) -> ArenaStats {
 fn run_prediction(run: &RunOutcome, outcome: &Outcome, place: Place, _load_peak: usize) -> RunPrediction {
     let stats = stats_at(&run.at_end, place);
     let event = if place == Place::Device { run.device_peak_event } else { run.host_peak_event };
+    let event = fullest_moment(&outcome.trace, place, event);
     RunPrediction {
         peak_in_use_bytes: stats.max_in_use_bytes,
         total_allocated_bytes: stats.total_allocated_bytes,

@@ -2,26 +2,37 @@
 //!
 //! `session_state.cc:PrepackConstantInitializedTensors` (ORT 1.31) reserves each on the session's
 //! allocator, which is why it shows in the arena although the original weight does not. One rule a
-//! family; a weight shared by several nodes is packed for each.
+//! family; nodes of one operator that pack the same weight end up sharing one copy.
 
 mod conv_transpose;
 mod integer;
 mod matmul;
 mod recurrent;
 
+use std::collections::BTreeMap;
+
 use onnxfit_base::Bytes;
 
 use crate::program::{Node, NodeIdx, NodeProvider, Program, ValueIdx};
 use crate::sizes::TensorSize;
 
-/// One packed copy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What one node makes of one constant input.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Packed {
     pub(crate) node: NodeIdx,
     pub(crate) weight: ValueIdx,
-    pub(crate) bytes: Bytes,
+    /// Equal for equal contents.
+    pub(crate) identity: u64,
+    pub(crate) buffers: Vec<Bytes>,
     /// Whether it is reserved; the others come from the arena's regions.
     pub(crate) reserved: bool,
+}
+
+/// A constant weight of an enclosing graph.
+#[derive(Clone, Debug)]
+pub(crate) struct OuterWeight {
+    pub(crate) size: TensorSize,
+    pub(crate) identity: u64,
 }
 
 /// What a rule is asked: a node, the position of a constant input, and that input's tensor.
@@ -42,10 +53,15 @@ const RULES: &[(&str, &str, Rule)] = &[
 ];
 
 /// Every packed copy, in node order.
-pub(crate) fn packed(program: &Program) -> Vec<Packed> {
-    let mut sizes: Vec<Option<&TensorSize>> = vec![None; program.values.len()];
+///
+/// `outer` holds the constant weights of the graphs around this one, by name.
+pub(crate) fn packed(program: &Program, outer: &BTreeMap<String, OuterWeight>) -> Vec<Packed> {
+    let mut sizes: Vec<Option<(&TensorSize, u64)>> = vec![None; program.values.len()];
     for weight in program.weights.iter().filter(|weight| !weight.overridable) {
-        sizes[weight.value.index()] = weight.size.as_ref();
+        sizes[weight.value.index()] = weight.size.as_ref().map(|size| (size, weight.identity));
+    }
+    for capture in &program.captured {
+        sizes[capture.inner.index()] = outer.get(&capture.name).map(|outer| (&outer.size, outer.identity));
     }
     let mut packed = Vec::new();
     for index in program.node_indices() {
@@ -56,10 +72,13 @@ pub(crate) fn packed(program: &Program) -> Vec<Packed> {
         let rule = RULES.iter().find(|(domain, operator, _)| *domain == node.domain && *operator == node.op_type);
         let Some((.., rule)) = rule else { continue };
         for (position, input) in node.inputs.iter().enumerate() {
-            let Some((weight, size)) = input.and_then(|input| Some((input, sizes[input.index()]?))) else { continue };
-            for bytes in rule(node, position, size) {
+            let Some((weight, (size, identity))) = input.and_then(|input| Some((input, sizes[input.index()]?))) else {
+                continue;
+            };
+            let buffers: Vec<Bytes> = rule(node, position, size).into_iter().map(Bytes).collect();
+            if !buffers.is_empty() {
                 let reserved = node.op_type != "ConvTranspose";
-                packed.push(Packed { node: index, weight, bytes: Bytes(bytes), reserved });
+                packed.push(Packed { node: index, weight, identity, buffers, reserved });
             }
         }
     }

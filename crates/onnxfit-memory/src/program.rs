@@ -34,8 +34,6 @@ pub struct Program {
     pub weights: Vec<Weight>,
     /// Graph outputs in order; one value may be there twice.
     pub outputs: Vec<ValueIdx>,
-    /// Whether every graph input has a known rank, which memory patterns need.
-    pub inputs_have_rank: bool,
 }
 
 /// A value that a subgraph takes from the graph around it.
@@ -60,6 +58,8 @@ pub struct Weight {
     pub external: bool,
     /// Whether the caller may feed it, so that nothing may be derived from it at load.
     pub overridable: bool,
+    /// Equal for weights of equal contents, as far as can be seen without reading them whole.
+    pub identity: u64,
     /// The contents, if they are few numbers: shapes are made from them.
     pub values: Option<WeightValues>,
 }
@@ -154,6 +154,8 @@ pub struct Node {
     pub subgraphs: BTreeMap<String, Program>,
     /// Who runs it.
     pub provider: NodeProvider,
+    /// The index that the runtime gives it; orders follow from these.
+    pub runtime_index: usize,
 }
 
 /// The execution provider that runs a node.

@@ -78,7 +78,7 @@ fn steps(program: &Program, streams: &[Vec<NodeIdx>]) -> (Vec<Vec<Step>>, Waiter
     let feeders = |node: NodeIdx| {
         let mut feeders: Vec<NodeIdx> =
             program.node(node).reads().filter_map(|value| producers[value.index()]).collect();
-        feeders.sort_unstable();
+        feeders.sort_unstable_by_key(|feeder| (program.node(*feeder).runtime_index, *feeder));
         feeders.dedup();
         feeders.retain(|feeder| stream_of[feeder.index()] != stream_of[node.index()]);
         feeders

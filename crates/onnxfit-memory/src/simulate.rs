@@ -2,6 +2,8 @@
 //!
 //! `execution_frame.cc`, `sequential_executor.cc` and `session_state_utils.cc` (ORT 1.31).
 
+mod control;
+mod feeds;
 mod frame;
 mod machine;
 
@@ -11,11 +13,11 @@ use std::rc::Rc;
 
 use crate::arena::{ArenaConfig, ArenaError, ArenaStats};
 use crate::plan::Plan;
-use crate::prepack;
+use crate::prepack::{self, OuterWeight};
 use crate::program::{NodeIdx, Place, Program, ValueIdx};
 use crate::sizes::RunSizes;
 use crate::trace::{Event, OwnerKind, Trace};
-use crate::weights;
+use crate::weights::{self, LoadState};
 
 use frame::Frame;
 use machine::Machine;
@@ -31,6 +33,8 @@ pub struct Compiled {
     pub bodies: BTreeMap<(NodeIdx, String), Compiled>,
     /// A number of its own among all programs of the session.
     pub(crate) number: usize,
+    /// Whether every feed is a tensor, which memory patterns need.
+    pub(crate) allows_patterns: bool,
     pub(crate) value_names: Vec<Rc<str>>,
     pub(crate) node_names: Vec<(Rc<str>, Rc<str>)>,
     pub(crate) producers: Vec<Option<NodeIdx>>,
@@ -133,8 +137,10 @@ pub(crate) type PatternGroup = BTreeMap<Place, crate::pattern::Pattern<ValueIdx>
 /// Replays a session: one load, then one run for each element of `runs`.
 pub fn simulate(compiled: &Compiled, options: &SimulateOptions, runs: &[RunSizes]) -> Outcome {
     let mut machine = Machine::new(options);
-    let loaded = load(compiled, options, &mut machine);
+    let mut state = LoadState::new(compiled);
+    let loaded = load(compiled, options, &mut machine, &BTreeMap::new(), &mut state);
     machine.trace.push(Event::Loaded);
+    machine.released_weights = state.released();
     let mut outcome = Outcome {
         load: machine.snapshot(),
         load_peak_events: machine.peak_events(),
@@ -142,14 +148,13 @@ pub fn simulate(compiled: &Compiled, options: &SimulateOptions, runs: &[RunSizes
         failure: loaded.err(),
         trace: Trace::default(),
     };
-    let mut patterns = BTreeMap::new();
     for (run, sizes) in runs.iter().enumerate() {
         if outcome.failure.is_some() {
             break;
         }
         machine.begin_run();
         let sizes = complete(compiled, sizes);
-        let result = Frame::run_session(compiled, &sizes, &mut machine, &mut patterns);
+        let result = Frame::run_session(compiled, &sizes, &mut machine);
         machine.trace.push(Event::RunEnds);
         let at_end = machine.snapshot();
         let (host_peak_event, device_peak_event) = machine.peak_events();
@@ -196,7 +201,15 @@ fn complete<'a>(compiled: &Compiled, sizes: &'a RunSizes) -> Cow<'a, RunSizes> {
 }
 
 /// Weights first, then what kernels make of them.
-fn load(compiled: &Compiled, options: &SimulateOptions, machine: &mut Machine) -> Result<(), Failure> {
+///
+/// `outer` holds the constant weights of the enclosing graphs, which bodies repack for themselves.
+fn load(
+    compiled: &Compiled,
+    options: &SimulateOptions,
+    machine: &mut Machine,
+    outer: &BTreeMap<String, OuterWeight>,
+    state: &mut LoadState,
+) -> Result<(), Failure> {
     for stored in weights::stored(compiled, options) {
         let owner = compiled.owner(OwnerKind::Weight, stored.value, None);
         let held = if stored.reserved {
@@ -207,18 +220,36 @@ fn load(compiled: &Compiled, options: &SimulateOptions, machine: &mut Machine) -
         held.map_err(|error| Failure { run: None, node: None, place: stored.place, error })?;
     }
     if options.prepacking {
-        for packed in prepack::packed(&compiled.program) {
-            let owner = compiled.owner(OwnerKind::Prepacked, packed.weight, Some(packed.node));
-            machine.reserve(Place::Host, packed.bytes, owner).map_err(|error| Failure {
-                run: None,
-                node: None,
-                place: Place::Host,
-                error,
-            })?;
+        for packed in prepack::packed(&compiled.program, outer) {
+            let node = compiled.program.node(packed.node);
+            let mut taken = Vec::new();
+            for &bytes in &packed.buffers {
+                let owner = compiled.owner(OwnerKind::Prepacked, packed.weight, Some(packed.node));
+                let held = if packed.reserved {
+                    machine.reserve(Place::Host, bytes, owner)
+                } else {
+                    machine.alloc(Place::Host, bytes, None, owner)
+                };
+                taken.push(held.map_err(|error| Failure { run: None, node: None, place: Place::Host, error })?);
+            }
+            let name = &compiled.program.value(packed.weight).name;
+            if !state.keeps(&node.op_type, name, packed.identity, packed.buffers) {
+                for held in taken {
+                    machine.free(held);
+                }
+            }
         }
     }
-    for body in compiled.bodies.values() {
-        load(body, options, machine)?;
+    if !compiled.bodies.is_empty() {
+        let mut visible = outer.clone();
+        for weight in compiled.program.weights.iter().filter(|weight| !weight.overridable) {
+            let name = compiled.program.value(weight.value).name.clone();
+            let outer = weight.size.clone().map(|size| OuterWeight { size, identity: weight.identity });
+            visible.extend(outer.map(|outer| (name, outer)));
+        }
+        for body in compiled.bodies.values() {
+            load(body, options, machine, &visible, state)?;
+        }
     }
     Ok(())
 }

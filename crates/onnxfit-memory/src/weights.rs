@@ -2,6 +2,8 @@
 //!
 //! `session_state_utils.cc:SaveInitializedTensors` and `graph.cc` (ORT 1.31).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use onnxfit_base::Bytes;
 
 use crate::program::{Place, ValueIdx};
@@ -40,4 +42,52 @@ pub(crate) fn stored(compiled: &Compiled, options: &SimulateOptions) -> Vec<Stor
         }
     }
     stored
+}
+
+/// What loading has done so far: which packed copies exist, and which originals are still needed.
+#[derive(Debug)]
+pub(crate) struct LoadState {
+    packed: BTreeSet<(String, u64, Vec<Bytes>)>,
+    uses_left: BTreeMap<String, usize>,
+}
+
+impl LoadState {
+    /// Counts the readers of every weight, bodies included (`ComputeConstantInitializerUseCount`).
+    pub(crate) fn new(compiled: &Compiled) -> Self {
+        let mut uses_left = BTreeMap::new();
+        count_uses(compiled, &BTreeSet::new(), &mut uses_left);
+        Self { packed: BTreeSet::new(), uses_left }
+    }
+
+    /// Notes that a node packed a weight. False if an equal copy exists already: that one is used
+    /// and this one freed.
+    pub(crate) fn keeps(&mut self, op_type: &str, weight: &str, identity: u64, buffers: Vec<Bytes>) -> bool {
+        if let Some(left) = self.uses_left.get_mut(weight) {
+            *left = left.saturating_sub(1);
+        }
+        self.packed.insert((op_type.to_owned(), identity, buffers))
+    }
+
+    /// The weights whose originals were given up because every reader packed them.
+    pub(crate) fn released(self) -> BTreeSet<String> {
+        self.uses_left.into_iter().filter(|(_, left)| *left == 0).map(|(name, _)| name).collect()
+    }
+}
+
+fn count_uses(compiled: &Compiled, outer: &BTreeSet<String>, uses: &mut BTreeMap<String, usize>) {
+    let program = &compiled.program;
+    let mut visible = outer.clone();
+    for weight in program.weights.iter().filter(|weight| !weight.overridable) {
+        visible.insert(program.value(weight.value).name.clone());
+    }
+    let read = program.nodes.iter().flat_map(|node| node.inputs.iter().flatten());
+    for value in read.chain(&program.outputs) {
+        let name = &program.value(*value).name;
+        if visible.contains(name) {
+            *uses.entry(name.clone()).or_default() += 1;
+        }
+    }
+    for body in compiled.bodies.values() {
+        count_uses(body, &visible, uses);
+    }
 }

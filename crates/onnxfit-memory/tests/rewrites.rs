@@ -138,7 +138,7 @@ fn compare(table: &'static str, folder: &Path) {
         if only.as_ref().is_some_and(|only| only != row.model) {
             continue;
         }
-        let file = ModelFile::open(&folder.join(format!("{}.onnx", row.model))).expect("a zoo graph opens");
+        let file = ModelFile::open(folder.join(format!("{}.onnx", row.model))).expect("a zoo graph opens");
         let model = Model::from_proto(&file.proto).expect("a zoo graph is sound");
         let options = RewriteOptions { level: level(row.level), ..RewriteOptions::default() };
         let outcome = rewrite(&model, &options, None);

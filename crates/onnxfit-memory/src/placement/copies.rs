@@ -39,7 +39,7 @@ pub(super) fn insert(program: &mut Program) -> usize {
     for value in uploads {
         let copy = copy_of(program, value);
         redirect_device_readers(program, value, copy);
-        program.nodes.push(copy_node(n_copies, "MemcpyFromHost", value, copy));
+        append(program, copy_node(n_copies, "MemcpyFromHost", value, copy));
         n_copies += 1;
     }
     for value in downloads {
@@ -50,7 +50,7 @@ pub(super) fn insert(program: &mut Program) -> usize {
                 *output = original;
             }
         }
-        program.nodes.push(copy_node(n_copies, "MemcpyToHost", original, value));
+        append(program, copy_node(n_copies, "MemcpyToHost", original, value));
         n_copies += 1;
     }
     n_copies
@@ -110,6 +110,12 @@ fn redirect_device_readers(program: &mut Program, from: ValueIdx, to: ValueIdx) 
             }
         }
     }
+}
+
+/// Adds a node with the next free index.
+fn append(program: &mut Program, node: Node) {
+    let runtime_index = program.nodes.iter().map(|node| node.runtime_index + 1).max().unwrap_or(0);
+    program.nodes.push(Node { runtime_index, ..node });
 }
 
 fn copy_node(number: usize, op_type: &str, from: ValueIdx, to: ValueIdx) -> Node {

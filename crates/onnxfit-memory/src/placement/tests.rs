@@ -28,6 +28,7 @@ fn program(text: &str) -> Program {
                 bytes,
                 external: false,
                 overridable: false,
+                identity: 0,
                 values: None,
             });
         }

@@ -6,20 +6,36 @@ use std::rc::Rc;
 use onnxfit_base::Bytes;
 
 use super::machine::{Held, Machine};
-use super::{Compiled, FailedNode, Failure, PatternGroup};
-use crate::arena::{ArenaError, StreamTag};
+use super::{Compiled, FailedNode, Failure, PatternGroup, feeds};
+use crate::arena::{ArenaError, QUANTUM, StreamTag};
 use crate::pattern::{PatternPlanner, pattern_key};
 use crate::plan::AllocKind;
-use crate::program::{Node, NodeIdx, Place, ValueIdx};
+use crate::program::{Node, NodeIdx, NodeProvider, Place, ValueIdx};
 use crate::sizes::RunSizes;
 use crate::trace::{BlockId, Event, Owner, OwnerKind};
 use crate::workspace::{self, Call, Step};
 
-/// The patterns of every program of the session, by its number and key.
-pub(crate) type PatternCache = BTreeMap<(usize, u64), Rc<PatternGroup>>;
-
 /// The one compute stream of a CUDA session.
-const STREAM: StreamTag = StreamTag(0);
+pub(super) const STREAM: StreamTag = StreamTag(0);
+
+/// Why a step failed: the arena's answer, or a failure inside a body that names its own node.
+pub(super) enum Refusal {
+    Arena(Place, ArenaError),
+    Inner(Failure),
+}
+
+impl From<(Place, ArenaError)> for Refusal {
+    fn from((place, error): (Place, ArenaError)) -> Self {
+        Self::Arena(place, error)
+    }
+}
+
+/// Where a body's outputs go when their size is known only as they are made: into the outputs of
+/// the node that owns the body.
+pub(super) trait Sink {
+    /// Allocates the owner's output at a position, `bytes` large.
+    fn allocate(&mut self, position: usize, bytes: Bytes, machine: &mut Machine) -> Result<(), Refusal>;
+}
 
 /// Where a value's bytes are.
 #[derive(Clone, Copy, Debug)]
@@ -32,10 +48,23 @@ enum Slot {
     InBlock(BlockId),
 }
 
-pub(crate) struct Frame<'a> {
-    compiled: &'a Compiled,
-    sizes: &'a RunSizes,
+/// How an output of a body is allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fetch {
+    /// By the frame itself; the caller takes it.
+    Own,
+    /// The owner allocated it before the body began.
+    Given,
+    /// The owner allocates its output at this position when the body asks.
+    Delayed(usize),
+}
+
+pub(super) struct Frame<'a> {
+    pub(super) compiled: &'a Compiled,
+    pub(super) sizes: &'a RunSizes,
     slots: Vec<Slot>,
+    fetches: BTreeMap<ValueIdx, Fetch>,
+    key: (usize, u64),
     pattern: Option<Rc<PatternGroup>>,
     blocks: BTreeMap<Place, Held>,
     tracers: Option<BTreeMap<Place, PatternPlanner<ValueIdx>>>,
@@ -43,38 +72,80 @@ pub(crate) struct Frame<'a> {
 
 impl<'a> Frame<'a> {
     /// Runs the main program; the result is what the caller then holds.
-    pub(crate) fn run_session(
+    pub(super) fn run_session(
         compiled: &'a Compiled,
         sizes: &'a RunSizes,
         machine: &mut Machine,
-        patterns: &mut PatternCache,
     ) -> Result<Vec<Held>, Failure> {
-        let feeds = copy_feeds(compiled, sizes, machine)?;
-        let key = (compiled.number, feed_key(compiled, sizes));
-        let uses_patterns = machine.mem_pattern && compiled.program.inputs_have_rank;
-        let pattern = uses_patterns.then(|| patterns.get(&key).cloned()).flatten();
-        let mut frame = Self {
-            compiled,
-            sizes,
-            slots: vec![Slot::Empty; compiled.program.values.len()],
-            tracers: (uses_patterns && pattern.is_none()).then(BTreeMap::new),
-            pattern,
-            blocks: BTreeMap::new(),
-        };
-        frame.take_blocks(machine);
-        let ran = frame.run_nodes(machine);
-        // A failed run stores nothing.
-        if let Some(tracers) = frame.tracers.take().filter(|_| ran.is_ok()) {
-            let group = tracers.into_iter().map(|(place, planner)| (place, planner.finish())).collect();
-            patterns.insert(key, Rc::new(group));
-        }
+        let copied = feeds::copy_in(compiled, sizes, machine)?;
+        let mut frame = Self::new(compiled, sizes, BTreeMap::new(), machine);
+        let ran = frame.run(machine, None);
         let outputs = frame.close(machine, ran.is_ok());
-        let copies = ran.and_then(|()| copy_outputs(compiled, sizes, machine, outputs));
-        for feed in feeds {
+        let kept = ran.and_then(|()| feeds::copy_out(compiled, sizes, machine, outputs));
+        for feed in copied {
             machine.free(feed);
         }
         machine.release_stream(STREAM);
-        copies
+        kept
+    }
+
+    /// A frame that has taken nothing yet. `fetches` says where outputs go that it does not own.
+    pub(super) fn new(
+        compiled: &'a Compiled,
+        sizes: &'a RunSizes,
+        fetches: BTreeMap<ValueIdx, Fetch>,
+        machine: &Machine,
+    ) -> Self {
+        let key = (compiled.number, feed_key(compiled, sizes));
+        // An empty feed is no tensor, and with one no pattern is traced or used.
+        let captured = &compiled.program.captured;
+        let fed_empty = captured.iter().any(|capture| machine.released_weights.contains(&capture.name));
+        let uses_patterns = machine.mem_pattern && compiled.allows_patterns && !fed_empty;
+        let pattern = uses_patterns.then(|| machine.patterns.get(&key).cloned()).flatten();
+        Self {
+            compiled,
+            sizes,
+            slots: vec![Slot::Empty; compiled.program.values.len()],
+            fetches,
+            key,
+            tracers: (uses_patterns && pattern.is_none()).then(BTreeMap::new),
+            pattern,
+            blocks: BTreeMap::new(),
+        }
+    }
+
+    /// Runs every node; a pattern that was traced is kept only if all of them succeeded.
+    pub(super) fn run(&mut self, machine: &mut Machine, sink: Option<&mut dyn Sink>) -> Result<(), Failure> {
+        self.copy_weight_outputs(machine)?;
+        self.take_blocks(machine);
+        self.run_nodes(machine, sink)?;
+        if let Some(tracers) = self.tracers.take() {
+            let group = tracers.into_iter().map(|(place, planner)| (place, planner.finish())).collect();
+            // The first pattern of a key stays.
+            machine.patterns.entry(self.key).or_insert_with(|| Rc::new(group));
+        }
+        Ok(())
+    }
+
+    /// A weight that is an output is copied for the caller before anything else happens.
+    fn copy_weight_outputs(&mut self, machine: &mut Machine) -> Result<(), Failure> {
+        for weight in &self.compiled.program.weights {
+            let value = weight.value;
+            let is_output = self.compiled.program.outputs.contains(&value);
+            if !is_output || self.fetch(value) != Fetch::Own {
+                continue;
+            }
+            let place = self.compiled.plan.place[value.index()];
+            let owner = self.compiled.owner(OwnerKind::Output, value, None);
+            let held = machine.alloc(place, weight.bytes, None, owner).map_err(|error| Failure {
+                run: None,
+                node: None,
+                place,
+                error,
+            })?;
+            self.slots[value.index()] = Slot::Own(held);
+        }
+        Ok(())
     }
 
     /// Takes the block of a known pattern; the run goes on without one that cannot be had.
@@ -96,42 +167,51 @@ impl<'a> Frame<'a> {
         }
     }
 
-    fn run_nodes(&mut self, machine: &mut Machine) -> Result<(), Failure> {
-        for &index in &self.compiled.plan.order {
-            let (name, op_type) = self.compiled.node_names[index.index()].clone();
+    fn run_nodes(&mut self, machine: &mut Machine, mut sink: Option<&mut dyn Sink>) -> Result<(), Failure> {
+        let compiled = self.compiled;
+        for &index in &compiled.plan.order {
+            let (name, op_type) = compiled.node_names[index.index()].clone();
             machine.trace.push(Event::Node { name, op_type });
-            let node = self.compiled.program.node(index);
-            self.run_node(index, node, machine).map_err(|(place, error)| Failure {
-                run: None,
-                node: Some(FailedNode { name: node.name.clone(), op_type: node.op_type.clone() }),
-                place,
-                error,
+            let node = compiled.program.node(index);
+            let ran = if self.has_body(index) {
+                self.run_control(index, node, machine, &mut sink)
+            } else {
+                self.run_kernel(index, node, machine, &mut sink)
+            };
+            ran.map_err(|refusal| match refusal {
+                Refusal::Inner(failure) => failure,
+                Refusal::Arena(place, error) => Failure {
+                    run: None,
+                    node: Some(FailedNode { name: node.name.clone(), op_type: node.op_type.clone() }),
+                    place,
+                    error,
+                },
             })?;
-            for &value in &self.compiled.plan.released_after[index.index()] {
+            for &value in &compiled.plan.released_after[index.index()] {
                 self.release(value, machine);
             }
         }
         Ok(())
     }
 
-    fn run_node(&mut self, index: NodeIdx, node: &Node, machine: &mut Machine) -> Result<(), (Place, ArenaError)> {
+    fn run_kernel(
+        &mut self,
+        index: NodeIdx,
+        node: &Node,
+        machine: &mut Machine,
+        sink: &mut Option<&mut dyn Sink>,
+    ) -> Result<(), Refusal> {
         let script = workspace::script(&Call { node, sizes: self.sizes, n_threads: machine.n_threads });
         let mut scratch: Vec<Option<Held>> = Vec::new();
         let mut failed = None;
         for step in script {
             let done = match step {
                 Step::Output(position) => match node.output(position) {
-                    Some(output) => self.allocate(output, machine),
+                    Some(output) => self.allocate(output, self.sizes.bytes(output), machine, sink),
                     None => Ok(()),
                 },
                 Step::Scratch { what, bytes } => {
-                    let place = node_place(node);
-                    let (node_name, op_type) = self.compiled.node_names[index.index()].clone();
-                    let owner = Owner { kind: OwnerKind::Scratch, name: what.into(), node: node_name, op_type };
-                    machine
-                        .alloc(place, bytes, Some(STREAM), owner)
-                        .map(|held| scratch.push(Some(held)))
-                        .map_err(|error| (place, error))
+                    self.take_scratch(index, node, what, bytes, machine).map(|held| scratch.push(Some(held)))
                 }
                 Step::Give(number) => {
                     if let Some(held) = scratch.get_mut(number).and_then(Option::take) {
@@ -151,32 +231,63 @@ impl<'a> Frame<'a> {
         failed.map_or(Ok(()), Err)
     }
 
+    /// Memory that a kernel holds until it gives it back.
+    pub(super) fn take_scratch(
+        &self,
+        index: NodeIdx,
+        node: &Node,
+        what: &'static str,
+        bytes: Bytes,
+        machine: &mut Machine,
+    ) -> Result<Held, Refusal> {
+        let place = match node.provider {
+            NodeProvider::Cpu => Place::Host,
+            NodeProvider::Cuda => Place::Device,
+        };
+        let (node_name, op_type) = self.compiled.node_names[index.index()].clone();
+        let owner = Owner { kind: OwnerKind::Scratch, name: what.into(), node: node_name, op_type };
+        machine.alloc(place, bytes, Some(STREAM), owner).map_err(|error| Refusal::Arena(place, error))
+    }
+
+    fn fetch(&self, value: ValueIdx) -> Fetch {
+        self.fetches.get(&value).copied().unwrap_or(Fetch::Own)
+    }
+
     /// `AllocateAsPerAllocationPlan`: memory of its own, a place in the block, or nothing to do.
-    fn allocate(&mut self, value: ValueIdx, machine: &mut Machine) -> Result<(), (Place, ArenaError)> {
-        let kind = self.compiled.plan.kind[value.index()];
-        if !matches!(kind, AllocKind::Allocate | AllocKind::Output) {
-            return Ok(());
-        }
+    pub(super) fn allocate(
+        &mut self,
+        value: ValueIdx,
+        bytes: Bytes,
+        machine: &mut Machine,
+        sink: &mut Option<&mut dyn Sink>,
+    ) -> Result<(), Refusal> {
         let place = self.compiled.plan.place[value.index()];
-        let bytes = self.sizes.bytes(value);
-        let rounded = bytes.checked_round_up(crate::arena::QUANTUM.0).unwrap_or(bytes);
         let producer = self.compiled.producers[value.index()];
-        if kind == AllocKind::Allocate {
-            let owner = self.compiled.owner(OwnerKind::Activation, value, producer);
-            if let Some(id) = self.place_in_block(value, place, rounded, &owner, machine) {
-                self.slots[value.index()] = Slot::InBlock(id);
-                return Ok(());
+        match self.compiled.plan.kind[value.index()] {
+            AllocKind::Allocate => {
+                let rounded = bytes.checked_round_up(QUANTUM.0).unwrap_or(bytes);
+                let owner = self.compiled.owner(OwnerKind::Activation, value, producer);
+                if let Some(id) = self.place_in_block(value, place, rounded, &owner, machine) {
+                    self.slots[value.index()] = Slot::InBlock(id);
+                    return Ok(());
+                }
+                let held = machine.alloc(place, bytes, Some(STREAM), owner).map_err(|error| (place, error))?;
+                self.slots[value.index()] = Slot::Own(held);
+                let traced = self.is_traced(value);
+                if let Some(tracers) = self.tracers.as_mut().filter(|_| traced) {
+                    tracers.entry(place).or_default().alloc(value, rounded);
+                }
             }
-            let held = machine.alloc(place, bytes, Some(STREAM), owner).map_err(|error| (place, error))?;
-            self.slots[value.index()] = Slot::Own(held);
-            let traced = self.traced(value);
-            if let Some(tracers) = self.tracers.as_mut().filter(|_| traced) {
-                tracers.entry(place).or_default().alloc(value, rounded);
-            }
-        } else {
-            let owner = self.compiled.owner(OwnerKind::Output, value, producer);
-            let held = machine.alloc(place, bytes, Some(STREAM), owner).map_err(|error| (place, error))?;
-            self.slots[value.index()] = Slot::Own(held);
+            AllocKind::Output => match (self.fetch(value), sink) {
+                (Fetch::Given, _) => {}
+                (Fetch::Delayed(position), Some(sink)) => sink.allocate(position, bytes, machine)?,
+                _ => {
+                    let owner = self.compiled.owner(OwnerKind::Output, value, producer);
+                    let held = machine.alloc(place, bytes, Some(STREAM), owner).map_err(|error| (place, error))?;
+                    self.slots[value.index()] = Slot::Own(held);
+                }
+            },
+            _ => {}
         }
         Ok(())
     }
@@ -206,7 +317,7 @@ impl<'a> Frame<'a> {
     }
 
     /// Strings need constructors, so they are kept out of patterns.
-    fn traced(&self, value: ValueIdx) -> bool {
+    fn is_traced(&self, value: ValueIdx) -> bool {
         self.compiled.program.value(value).element != Some(onnxfit_onnx::DataType::String)
     }
 
@@ -230,11 +341,13 @@ impl<'a> Frame<'a> {
 
     /// Ends the frame: what nobody released, then the blocks. Outputs go to the caller, unless the
     /// run failed.
-    fn close(mut self, machine: &mut Machine, succeeded: bool) -> Vec<(ValueIdx, Held)> {
+    pub(super) fn close(mut self, machine: &mut Machine, succeeded: bool) -> Vec<(ValueIdx, Held)> {
         let mut outputs = Vec::new();
         for index in 0..self.slots.len() {
             let value = ValueIdx::new(index);
-            let kept = succeeded && self.compiled.plan.kind[index] == AllocKind::Output;
+            let kept = succeeded
+                && (self.compiled.plan.kind[index] == AllocKind::Output
+                    || self.compiled.program.outputs.contains(&value));
             match self.slots[index] {
                 Slot::Own(held) if kept => {
                     self.slots[index] = Slot::Empty;
@@ -250,73 +363,9 @@ impl<'a> Frame<'a> {
     }
 }
 
-const fn node_place(node: &Node) -> Place {
-    match node.provider {
-        crate::program::NodeProvider::Cpu => Place::Host,
-        crate::program::NodeProvider::Cuda => Place::Device,
-    }
-}
-
+/// The dimensions of everything that is fed: explicit inputs, then captured values.
 fn feed_key(compiled: &Compiled, sizes: &RunSizes) -> u64 {
-    pattern_key(compiled.program.inputs.iter().filter_map(|&input| Some(sizes.tensor(input)?.dims.as_slice())))
-}
-
-/// Feeds that the device reads are copied there and live to the end of the run.
-fn copy_feeds(compiled: &Compiled, sizes: &RunSizes, machine: &mut Machine) -> Result<Vec<Held>, Failure> {
-    let mut feeds = Vec::new();
-    if !machine.has_device() {
-        return Ok(feeds);
-    }
-    for &input in &compiled.program.inputs {
-        if compiled.plan.place[input.index()] != Place::Device {
-            continue;
-        }
-        let owner = compiled.owner(OwnerKind::Feed, input, None);
-        match machine.alloc(Place::Device, sizes.bytes(input), Some(STREAM), owner) {
-            Ok(held) => feeds.push(held),
-            Err(error) => {
-                for feed in feeds {
-                    machine.free(feed);
-                }
-                return Err(Failure { run: None, node: None, place: Place::Device, error });
-            }
-        }
-    }
-    Ok(feeds)
-}
-
-/// Device outputs are copied into host memory, then die.
-fn copy_outputs(
-    compiled: &Compiled,
-    sizes: &RunSizes,
-    machine: &mut Machine,
-    outputs: Vec<(ValueIdx, Held)>,
-) -> Result<Vec<Held>, Failure> {
-    let mut copies = Vec::new();
-    let mut dying = Vec::new();
-    let mut failure = None;
-    for (value, held) in outputs {
-        if held.place != Place::Device {
-            copies.push(held);
-            continue;
-        }
-        dying.push(held);
-        let owner = compiled.owner(OwnerKind::OutputCopy, value, compiled.producers[value.index()]);
-        match machine.alloc(Place::Host, sizes.bytes(value), None, owner) {
-            Ok(copy) => copies.push(copy),
-            Err(error) => failure = Some(Failure { run: None, node: None, place: Place::Host, error }),
-        }
-    }
-    for held in dying {
-        machine.free(held);
-    }
-    match failure {
-        None => Ok(copies),
-        Some(failure) => {
-            for copy in copies {
-                machine.free(copy);
-            }
-            Err(failure)
-        }
-    }
+    let program = &compiled.program;
+    let fed = program.inputs.iter().copied().chain(program.captured.iter().map(|capture| capture.inner));
+    pattern_key(fed.filter_map(|input| Some(sizes.tensor(input)?.dims.as_slice())))
 }

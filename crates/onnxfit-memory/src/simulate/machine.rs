@@ -1,8 +1,11 @@
 //! The arenas of a session, the trace they write, and the peaks they reach.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
 use onnxfit_base::Bytes;
 
-use super::{ArenaSnapshot, SimulateOptions};
+use super::{ArenaSnapshot, PatternGroup, SimulateOptions};
 use crate::arena::{Arena, ArenaConfig, ArenaError, Handle, StreamTag};
 use crate::program::Place;
 use crate::trace::{BlockId, Event, Owner, Trace};
@@ -29,9 +32,15 @@ pub(crate) struct Machine {
     pinned: Arena,
     host_peak: Peak,
     device_peak: Peak,
+    /// What each arena held when that was last written down.
+    held_bytes: BTreeMap<Place, Bytes>,
     pub(crate) trace: Trace,
     pub(crate) n_threads: u64,
     pub(crate) mem_pattern: bool,
+    /// The patterns of every program of the session, by its number and key.
+    pub(crate) patterns: BTreeMap<(usize, u64), Rc<PatternGroup>>,
+    /// Weights that exist only in packed form: a body that captures one is fed an empty value.
+    pub(crate) released_weights: BTreeSet<String>,
 }
 
 impl Machine {
@@ -42,9 +51,12 @@ impl Machine {
             pinned: Arena::new(ArenaConfig::default()),
             host_peak: Peak::default(),
             device_peak: Peak::default(),
+            held_bytes: BTreeMap::new(),
             trace: Trace::default(),
             n_threads: options.n_threads,
             mem_pattern: options.mem_pattern,
+            patterns: BTreeMap::new(),
+            released_weights: BTreeSet::new(),
         }
     }
 
@@ -77,6 +89,7 @@ impl Machine {
     fn record(&mut self, place: Place, handle: Handle, reserved: bool, owner: Owner) -> Held {
         let id = self.trace.fresh_id();
         if let Some(block) = self.arena(place).block(handle) {
+            self.note_held(place);
             let event = self.trace.push(Event::Alloc {
                 id,
                 place,
@@ -102,10 +115,19 @@ impl Machine {
         if held.handle != Handle::NULL {
             self.arena(held.place).free(held.handle);
             self.trace.push(Event::Free { id: held.id, place: held.place });
+            self.note_held(held.place);
         }
     }
 
-    /// Bytes that the arena counts for a block.
+    /// Writes down what an arena holds, if that changed.
+    fn note_held(&mut self, place: Place) {
+        let total_allocated_bytes = self.arena(place).stats().total_allocated_bytes;
+        if self.held_bytes.insert(place, total_allocated_bytes) != Some(total_allocated_bytes) {
+            self.trace.push(Event::Held { place, total_allocated_bytes });
+        }
+    }
+
+    /// A new run: peaks are its own from here.
     pub(crate) fn begin_run(&mut self) {
         let event = self.trace.push(Event::RunBegins);
         self.host.restart_peak();
@@ -125,8 +147,10 @@ impl Machine {
 
     pub(crate) fn shrink(&mut self) {
         self.host.shrink();
+        self.note_held(Place::Host);
         if let Some(device) = &mut self.device {
             device.shrink();
+            self.note_held(Place::Device);
         }
     }
 

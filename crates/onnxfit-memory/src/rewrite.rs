@@ -122,7 +122,7 @@ pub fn rewrite(model: &Model, options: &RewriteOptions, weights: Option<&dyn Ten
     if let Some(weights) = weights {
         net.read_small_constants(weights, READ_BYTES_MAX);
     }
-    let mut diagnostics = Vec::new();
+    let mut diagnostics = not_imitated(model, options);
     let context = Context { options };
     let applied = registry::run(&mut net, &context);
     let mut result = model.clone();
@@ -139,6 +139,26 @@ pub fn rewrite(model: &Model, options: &RewriteOptions, weights: Option<&dyn Ten
         }
     }
     RewriteOutcome { model: result, applied, diagnostics }
+}
+
+/// What this module knows it leaves out, where it may matter.
+fn not_imitated(model: &Model, options: &RewriteOptions) -> Vec<Diagnostic> {
+    let mut notes = Vec::new();
+    let has = |op_type: &str| model.graph.nodes().any(|(_, node)| node.is(op_type));
+    if options.level == Level::All && options.provider == Provider::Cpu && has("Conv") {
+        let message = "level `all` changes the layout of convolutions on the CPU provider, which is not imitated";
+        let hint = "measure with level `extended`, or predict from the graph that the runtime dumps";
+        notes.push(Diagnostic::note("layout-not-imitated", message).with_hint(hint));
+    }
+    let defines = |domain: &str, op_type: &str| {
+        model.functions().iter().any(|function| function.name() == op_type && function.domain() == domain)
+    };
+    if let Some((id, node)) = model.graph.nodes().find(|(_, node)| defines(&node.domain, &node.op_type)) {
+        let label = model.graph.node_label(id);
+        let message = format!("`{label}` calls the model's own function `{}`, which is not inlined", node.op_type);
+        notes.push(Diagnostic::warning("function-not-inlined", message));
+    }
+    notes
 }
 
 #[cfg(test)]

@@ -181,12 +181,12 @@ fn estimated_bytes(net: &Net, id: OpId) -> Option<u64> {
     if op.is("Identity") {
         return bytes_of(op.input(0)?);
     }
-    if op.is("ConstantOfShape") {
-        if let Some(dims) = op.input(0).and_then(|arg| net.constant_ints(arg)) {
-            let elem = op.tensor("value").map_or(Some(DataType::Float), |tensor| tensor.element_type().ok())?;
-            let n = dims.iter().try_fold(1u64, |n, dim| n.checked_mul(u64::try_from(*dim).ok()?))?;
-            return elem.packed_bytes(n);
-        }
+    if op.is("ConstantOfShape")
+        && let Some(dims) = op.input(0).and_then(|arg| net.constant_ints(arg))
+    {
+        let elem = op.tensor("value").map_or(Some(DataType::Float), |tensor| tensor.element_type().ok())?;
+        let n = dims.iter().try_fold(1u64, |n, dim| n.checked_mul(u64::try_from(*dim).ok()?))?;
+        return elem.packed_bytes(n);
     }
     op.outputs.iter().flatten().try_fold(0u64, |total, arg| total.checked_add(bytes_of(*arg)?))
 }

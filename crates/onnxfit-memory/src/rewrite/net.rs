@@ -90,6 +90,8 @@ pub(crate) struct Arg {
     pub(crate) other: Option<ValueType>,
     /// The initializer behind it.
     pub(crate) constant: Option<Arc<TensorProto>>,
+    /// The same initializer, if its bytes were read in from another file to look at them.
+    pub(crate) read_in: Option<Arc<TensorProto>>,
     /// The initializer of a graph around this one that it captures.
     pub(crate) outer_constant: Option<Arc<TensorProto>>,
     pub(crate) is_input: bool,
@@ -252,12 +254,12 @@ impl Net {
     pub(crate) fn read_small_constants(&mut self, weights: &dyn TensorSource, bytes_max: u64) {
         for arg in &mut self.args {
             let Some(tensor) = &arg.constant else { continue };
-            if tensor.is_external() && tensor.size_bytes().is_ok_and(|bytes| bytes.get() <= bytes_max) {
-                if let Ok(bytes) = weights.tensor_bytes(tensor) {
-                    let mut inline = (**tensor).clone();
-                    inline.set_raw(bytes);
-                    arg.constant = Some(Arc::new(inline));
-                }
+            let is_small = tensor.is_external() && tensor.size_bytes().is_ok_and(|bytes| bytes.get() <= bytes_max);
+            if let Some(Ok(bytes)) = is_small.then(|| weights.tensor_bytes(tensor)) {
+                let mut inline = (**tensor).clone();
+                inline.set_raw(bytes);
+                arg.constant = Some(Arc::new(inline));
+                arg.read_in = arg.constant.clone();
             }
         }
         for op in self.ops.iter_mut().flatten() {

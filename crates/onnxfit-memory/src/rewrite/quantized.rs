@@ -68,11 +68,11 @@ impl Unit {
         Self { before: before.collect(), after: after.collect() }
     }
 
-    fn from_type(&self, net: &Net, at: usize) -> Option<DataType> {
+    fn input_type(&self, net: &Net, at: usize) -> Option<DataType> {
         net.input_elem(self.before.get(at)?.1, 0)
     }
 
-    fn to_type(&self, net: &Net) -> Option<DataType> {
+    fn output_type(&self, net: &Net) -> Option<DataType> {
         net.arg(net.op(*self.after.first()?).output(0)?).elem
     }
 
@@ -94,9 +94,9 @@ impl Unit {
 
     /// All types equal and eight bits wide.
     fn is_uniform(&self, net: &Net) -> bool {
-        let first = self.from_type(net, 0);
+        let first = self.input_type(net, 0);
         let eight = matches!(first, Some(DataType::Int8 | DataType::Uint8));
-        eight && (1..self.before.len()).all(|at| self.from_type(net, at) == first) && self.to_type(net) == first
+        eight && (1..self.before.len()).all(|at| self.input_type(net, at) == first) && self.output_type(net) == first
     }
 }
 
@@ -190,7 +190,7 @@ fn numbers(net: &Net, id: OpId, slot: usize) -> Option<Vec<f64>> {
 /// Whether the bias is scaled as input times weight, which the integer kernel takes for granted.
 fn bias_fits(net: &Net, unit: &Unit) -> bool {
     let [(_, x), (_, w), (_, b)] = unit.before.as_slice() else { return true };
-    if unit.from_type(net, 2) != Some(DataType::Int32) {
+    if unit.input_type(net, 2) != Some(DataType::Int32) {
         return false;
     }
     let (Some(x), Some(w), Some(scale)) = (numbers(net, *x, 1), numbers(net, *w, 1), numbers(net, *b, 1)) else {
@@ -213,12 +213,12 @@ fn bias_fits(net: &Net, unit: &Unit) -> bool {
 }
 
 fn conv(net: &mut Net, id: OpId, unit: &Unit) -> bool {
-    let input = unit.from_type(net, 0);
+    let input = unit.input_type(net, 0);
     // Signed products need hardware that x64 builds do not count on.
     let fits = unit.is_whole(net, id, None)
         && input == Some(DataType::Uint8)
-        && unit.to_type(net) == input
-        && matches!(unit.from_type(net, 1), Some(DataType::Int8 | DataType::Uint8))
+        && unit.output_type(net) == input
+        && matches!(unit.input_type(net, 1), Some(DataType::Int8 | DataType::Uint8))
         && bias_fits(net, unit);
     if !fits {
         return false;
@@ -232,8 +232,8 @@ fn conv(net: &mut Net, id: OpId, unit: &Unit) -> bool {
 
 fn matmul(net: &mut Net, id: OpId, unit: &Unit) -> bool {
     let fits = unit.before.len() == 2
-        && unit.from_type(net, 0) == Some(DataType::Uint8)
-        && matches!(unit.from_type(net, 1), Some(DataType::Int8 | DataType::Uint8));
+        && unit.input_type(net, 0) == Some(DataType::Uint8)
+        && matches!(unit.input_type(net, 1), Some(DataType::Int8 | DataType::Uint8));
     if !fits {
         return false;
     }
@@ -242,7 +242,7 @@ fn matmul(net: &mut Net, id: OpId, unit: &Unit) -> bool {
         replace(net, id, unit, MS, "MatMulIntegerToFloat", vec![a[0], b[0], a[1], b[1], a[2], b[2]]);
         return true;
     }
-    if !unit.is_whole(net, id, None) || unit.to_type(net) != unit.from_type(net, 0) {
+    if !unit.is_whole(net, id, None) || unit.output_type(net) != unit.input_type(net, 0) {
         return false;
     }
     let inputs = [a.as_slice(), &b, &output_parameters(net, unit)].concat();
@@ -252,14 +252,14 @@ fn matmul(net: &mut Net, id: OpId, unit: &Unit) -> bool {
 
 fn gemm(net: &mut Net, id: OpId, unit: &Unit) -> bool {
     let n_inputs = net.op(id).inputs.iter().flatten().count();
-    let eight = |at| matches!(unit.from_type(net, at), Some(DataType::Int8 | DataType::Uint8));
+    let eight = |at| matches!(unit.input_type(net, at), Some(DataType::Int8 | DataType::Uint8));
     let fits = unit.is_unshared(net, n_inputs)
         && eight(0)
         && eight(1)
         && (n_inputs < 3
-            || (unit.from_type(net, 2) == Some(DataType::Int32) && net.op(id).float("beta").unwrap_or(1.0) == 1.0));
+            || (unit.input_type(net, 2) == Some(DataType::Int32) && net.op(id).float("beta").unwrap_or(1.0) == 1.0));
     let quantized =
-        unit.after.is_empty() || (unit.is_whole(net, id, None) && unit.to_type(net) == unit.from_type(net, 0));
+        unit.after.is_empty() || (unit.is_whole(net, id, None) && unit.output_type(net) == unit.input_type(net, 0));
     if !fits || !quantized {
         return false;
     }
@@ -285,7 +285,7 @@ fn drop_around(net: &mut Net, id: OpId, unit: &Unit) -> bool {
     let op = net.op(id);
     let is_linear = op.op_type == "Resize" && op.string("mode").is_some_and(|mode| mode != "nearest");
     if !unit.is_whole(net, id, Some(1))
-        || unit.from_type(net, 0) != unit.to_type(net)
+        || unit.input_type(net, 0) != unit.output_type(net)
         || !same(1)
         || !same(2)
         || is_linear
@@ -354,10 +354,10 @@ fn weight_only(net: &mut Net, id: OpId, unit: &Unit) -> bool {
         net.op_mut(new).attributes.insert(name.to_owned(), AttributeValue::Int(value));
     }
     let last = Dim::Known(n);
-    if let (Some(output), Some(shape)) = (net.op(new).output(0), net.input_shape(new, 0).map(<[Dim]>::to_vec)) {
-        if let Some((_, front)) = shape.split_last() {
-            net.arg_mut(output).shape = Some([front, &[last]].concat());
-        }
+    if let (Some(output), Some(shape)) = (net.op(new).output(0), net.input_shape(new, 0).map(<[Dim]>::to_vec))
+        && let Some((_, front)) = shape.split_last()
+    {
+        net.arg_mut(output).shape = Some([front, &[last]].concat());
     }
     true
 }

@@ -79,10 +79,10 @@ fn leading_to_transpose(net: &Net, order: &[OpId]) -> HashSet<ArgId> {
             leading.extend(op.input(0));
             continue;
         }
-        if op.outputs.iter().flatten().any(|output| leading.contains(output)) {
-            if let Some(handler) = handler(op).filter(|handler| handler.transposes_outputs) {
-                leading.extend((handler.inputs)(net, *id).into_iter().filter_map(|slot| op.input(slot)));
-            }
+        if op.outputs.iter().flatten().any(|output| leading.contains(output))
+            && let Some(handler) = handler(op).filter(|handler| handler.transposes_outputs)
+        {
+            leading.extend((handler.inputs)(net, *id).into_iter().filter_map(|slot| op.input(slot)));
         }
     }
     leading

@@ -83,7 +83,7 @@ fn second_formula(net: &Net, pow: OpId) -> Option<Match> {
     }
     let input = op.input(0)?;
     let mul1 = child(net, pow, pow, "Mul", true)?;
-    if !net.is_scalar_close_to(other_input(net, mul1, op.output(0)?), 0.044_714_998) {
+    if !net.is_scalar_close_to(other_input(net, mul1, op.output(0)?), 0.044_715) {
         return None;
     }
     let add = child(net, mul1, pow, "Add", true)?;

@@ -26,11 +26,11 @@ fn fuse(net: &mut Net, mul: OpId) -> Option<()> {
         return None;
     }
     let mut bias = None;
-    if net.has_only_edges(mul, 1) {
-        if let Some(add) = net.first_child_of_type(mul, "Add") {
-            let at = (0..2).find(|at| net.input_is_constant(add, *at) && is_bias(net, add, *at));
-            bias = at.map(|at| (add, at));
-        }
+    if net.has_only_edges(mul, 1)
+        && let Some(add) = net.first_child_of_type(mul, "Add")
+    {
+        let at = (0..2).find(|at| net.input_is_constant(add, *at) && is_bias(net, add, *at));
+        bias = at.map(|at| (add, at));
     }
     let op = net.op(product);
     let mut inputs =

@@ -48,13 +48,12 @@ fn fuse(net: &mut Net, id: OpId) -> bool {
         before.push((slot, producer));
     }
     let mut after = None;
-    if net.has_only_edges(id, 1) {
-        if let Some(next) = net.first_child(id).filter(|next| net.same_provider(id, *next)) {
-            if let Some((factor, _)) = scale(net, next) {
-                alpha *= factor;
-                after = Some(next);
-            }
-        }
+    if net.has_only_edges(id, 1)
+        && let Some(next) = net.first_child(id).filter(|next| net.same_provider(id, *next))
+        && let Some((factor, _)) = scale(net, next)
+    {
+        alpha *= factor;
+        after = Some(next);
     }
     if before.is_empty() && after.is_none() {
         return false;

@@ -66,20 +66,20 @@ fn reshaped(context: &Context<'_>) -> Option<Vec<Dim>> {
             }
         }
     }
-    if let (Some(open), Some(input)) = (open, input) {
-        if made != 0 {
-            let mut available = Some(1i64);
-            for (index, dim) in input.iter().enumerate() {
-                match dim_value(dim) {
-                    Some(value) => available = available.and_then(|product| product.checked_mul(value)),
-                    // A symbol that was copied as a whole cancels out.
-                    None if copied_symbols.get(index) == Some(&true) => {}
-                    None => available = None,
-                }
+    if let (Some(open), Some(input)) = (open, input)
+        && made != 0
+    {
+        let mut available = Some(1i64);
+        for (index, dim) in input.iter().enumerate() {
+            match dim_value(dim) {
+                Some(value) => available = available.and_then(|product| product.checked_mul(value)),
+                // A symbol that was copied as a whole cancels out.
+                None if copied_symbols.get(index) == Some(&true) => {}
+                None => available = None,
             }
-            if let Some(available) = available.filter(|available| available % made == 0) {
-                result[open] = Dim::Known(available / made);
-            }
+        }
+        if let Some(available) = available.filter(|available| available % made == 0) {
+            result[open] = Dim::Known(available / made);
         }
     }
     Some(result)

@@ -14,7 +14,7 @@ impl Net {
     pub(crate) fn push_op(&mut self, op: Op) -> OpId {
         let id = OpId::new(self.ops.len());
         self.forget_order();
-        for (slot, arg) in op.inputs.iter().map(|arg| *arg).chain(op.implicit.iter().copied().map(Some)).enumerate() {
+        for (slot, arg) in op.inputs.iter().copied().chain(op.implicit.iter().copied().map(Some)).enumerate() {
             if let Some(arg) = arg {
                 self.add_use(arg, Use { op: id, slot });
             }
@@ -56,7 +56,7 @@ impl Net {
     pub(crate) fn remove_op(&mut self, id: OpId) {
         let Some(op) = self.ops[id.index()].take() else { return };
         self.forget_order();
-        let args = op.inputs.iter().map(|arg| *arg).chain(op.implicit.iter().copied().map(Some));
+        let args = op.inputs.iter().copied().chain(op.implicit.iter().copied().map(Some));
         for (slot, arg) in args.enumerate() {
             if let Some(arg) = arg {
                 self.remove_use(arg, Use { op: id, slot });

@@ -1,6 +1,7 @@
 //! From the rewritten graph to one patch of the original.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use onnxfit_graph::{Graph, GraphError, NewNode, Patch, Place, ValueId, ValueType};
 
@@ -24,8 +25,9 @@ impl Net {
                     match &arg.constant {
                         Some(_) if !is_needed => patch.remove_initializer(value),
                         Some(tensor) => {
-                            let same =
-                                graph.value(value).tensor().is_some_and(|old| std::sync::Arc::ptr_eq(old, tensor));
+                            // Bytes that were only looked at stay where they lie.
+                            let old = graph.value(value).tensor();
+                            let same = [old, arg.read_in.as_ref()].iter().flatten().any(|old| Arc::ptr_eq(old, tensor));
                             if !same {
                                 patch.set_initializer(value, (**tensor).clone());
                             }

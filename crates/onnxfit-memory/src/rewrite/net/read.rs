@@ -78,10 +78,6 @@ impl Op {
 }
 
 impl Arg {
-    pub(crate) fn rank(&self) -> Option<usize> {
-        self.shape.as_ref().map(Vec::len)
-    }
-
     /// All dimensions, if they are numbers.
     pub(crate) fn static_shape(&self) -> Option<Vec<i64>> {
         self.shape.as_ref()?.iter().map(known_dim).collect()
@@ -215,11 +211,7 @@ impl Net {
 
     /// Rank 0, or one dimension of size 1 (`optimizer_utils::IsScalar`).
     pub(crate) fn is_scalar(&self, arg: ArgId) -> bool {
-        match self.arg(arg).shape.as_deref() {
-            Some([]) => true,
-            Some([Dim::Known(1)]) => true,
-            _ => false,
-        }
+        matches!(self.arg(arg).shape.as_deref(), Some([] | [Dim::Known(1)]))
     }
 
     /// The operator of the node's only reader, with its id.

@@ -43,11 +43,11 @@ impl Net {
                     self.merge(*output, inferred);
                 }
             }
-            if let (Some(known), Some(Some(output))) = (known, outputs.first()) {
-                if self.arg(*output).known.as_ref() != Some(&known) {
-                    self.arg_mut(*output).known = Some(known);
-                    self.mark_readers(*output);
-                }
+            if let (Some(known), Some(Some(output))) = (known, outputs.first())
+                && self.arg(*output).known.as_ref() != Some(&known)
+            {
+                self.arg_mut(*output).known = Some(known);
+                self.mark_readers(*output);
             }
         } else {
             self.resolve_bodies(id);

@@ -141,12 +141,12 @@ fn shape(net: &mut Net, push: &Push<'_>) -> bool {
 /// Reorders a list of numbers at an input.
 fn permute_input(net: &mut Net, id: OpId, slot: usize, perm: &[i64]) {
     let Some(input) = net.op(id).input(slot) else { return };
-    if let Some(tensor) = net.constant(input).cloned() {
-        if tensor.dims == [perm.len() as i64] {
-            let new = net.add_constant(permuted_vector(&tensor, perm));
-            net.set_input(id, slot, Some(new));
-            return;
-        }
+    if let Some(tensor) = net.constant(input).cloned()
+        && tensor.dims == [perm.len() as i64]
+    {
+        let new = net.add_constant(permuted_vector(&tensor, perm));
+        net.set_input(id, slot, Some(new));
+        return;
     }
     let indices = add_ints(net, perm);
     let (gather, output) = add_node(net, id, "Gather", vec![Some(input), Some(indices)]);

@@ -83,21 +83,21 @@ pub(super) fn transpose_input(net: &mut Net, id: OpId, slot: usize, perm: &[i64]
         net.set_constant(input, turned);
         return;
     }
-    if let Some(producer) = net.producer(input) {
-        if let Some(other) = stated_perm(net, producer).filter(|other| other.len() == perm.len()) {
-            let before = net.op(producer).input(0);
-            if other == inverse {
-                net.set_input(id, slot, before);
-            } else {
-                let (_, output) = add_transpose(net, id, before, &compose(&other, perm));
-                describe(net, output, input, perm);
-                net.set_input(id, slot, Some(output));
-            }
-            if comprehensive && rest.is_empty() {
-                net.remove_op(producer);
-            }
-            return;
+    if let Some(producer) = net.producer(input)
+        && let Some(other) = stated_perm(net, producer).filter(|other| other.len() == perm.len())
+    {
+        let before = net.op(producer).input(0);
+        if other == inverse {
+            net.set_input(id, slot, before);
+        } else {
+            let (_, output) = add_transpose(net, id, before, &compose(&other, perm));
+            describe(net, output, input, perm);
+            net.set_input(id, slot, Some(output));
         }
+        if comprehensive && rest.is_empty() {
+            net.remove_op(producer);
+        }
+        return;
     }
     let sibling = rest.iter().map(|other| other.op).find(|other| stated_perm(net, *other).as_deref() == Some(perm));
     if let Some(sibling) = sibling {

@@ -18,7 +18,6 @@ use serde_json::Value;
 
 /// Models whose rows may differ, and why.
 const KNOWN: &[(&str, &str)] = &[
-    ("resnet50_fp16", "half-precision kernels on the CPU"),
     ("retinanet_resnet50_fpn", "sizes depend on the boxes that are found"),
     ("shipped_ddddocr_old_int8", "quantised LSTM, integer convolution"),
     ("shipped_silero_vad_v4", "equal weights under two names, whose bytes are absent here"),

@@ -70,3 +70,13 @@ fn a_limit_below_the_need_names_the_node_and_the_text() {
         )
     );
 }
+
+#[test]
+fn the_peak_of_a_run_with_a_memory_pattern_names_tensors_and_the_gap_between_them() {
+    let prediction = twoin([64, 1000], &SessionOptions::default(), 2);
+    let run = &prediction.runs[1];
+    let kinds: Vec<OwnerKind> = run.peak.moment.parts.iter().map(|part| part.owner.kind).collect();
+    assert!(kinds.contains(&OwnerKind::Activation), "{kinds:?}");
+    assert_eq!(run.peak.moment.bytes(), run.peak_in_use_bytes);
+    assert!(run.peak.moment.node.is_some());
+}

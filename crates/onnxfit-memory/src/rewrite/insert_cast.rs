@@ -68,8 +68,9 @@ pub(super) fn insert_casts(net: &mut Net, _: &Context<'_>) -> usize {
 /// A cast node beside a half-precision value, and the single-precision value on its other side.
 fn add_cast(net: &mut Net, beside: ArgId, to: DataType) -> (OpId, ArgId) {
     let name = net.generate_op_name(&format!("{PREFIX}{}", net.arg(beside).name));
-    let shape = net.arg(beside).shape.clone();
-    let wide = net.add_arg(&name, Some(DataType::Float), shape);
+    // The runtime gives the new value a type and no shape: what the file declared for the old one is
+    // lost, and only what inference finds again is known to the planner.
+    let wide = net.add_arg(&name, Some(DataType::Float), None);
     let mut op = Op { name, op_type: "Cast".to_owned(), provider: Some(Provider::Cpu), ..Op::default() };
     op.attributes.insert("to".to_owned(), AttributeValue::Int(i64::from(to.number())));
     (net.push_op(op), wide)

@@ -110,6 +110,8 @@ pub struct RewriteOutcome {
 /// Everything a transform may know besides the graph.
 pub(crate) struct Context<'a> {
     pub(crate) options: &'a RewriteOptions,
+    /// Whether the model defines functions of its own.
+    pub(crate) has_functions: bool,
 }
 
 /// Rewrites a model as ONNX Runtime would on loading it.
@@ -123,7 +125,7 @@ pub fn rewrite(model: &Model, options: &RewriteOptions, weights: Option<&dyn Ten
         net.read_small_constants(weights, READ_BYTES_MAX);
     }
     let mut diagnostics = not_imitated(model, options);
-    let context = Context { options };
+    let context = Context { options, has_functions: !model.functions().is_empty() };
     let applied = registry::run(&mut net, &context);
     let mut result = model.clone();
     match net.patch(&model.graph).and_then(|patch| result.graph.apply(&patch)) {

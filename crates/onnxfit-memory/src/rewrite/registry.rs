@@ -23,10 +23,11 @@ const fn transform(name: &'static str, run: Run) -> Transform {
 }
 
 /// What every session does before optimizing.
-const BEFORE: &[Transform] = &[
-    transform("InlineFunctionsAOT", super::functions::inline_functions),
-    transform("EnsureUniqueDQForNodeUnit", super::unique_dequantize::duplicate_dequantizations),
-];
+const BEFORE: &[Transform] =
+    &[transform("EnsureUniqueDQForNodeUnit", super::unique_dequantize::duplicate_dequantizations)];
+
+/// Done while nodes are placed.
+const PLACING: &[Transform] = &[transform("InlineFunctions", super::functions::inline_functions)];
 
 /// Level 1: ONNX operators only, before nodes are placed.
 const LEVEL_1: &[Transform] = &[
@@ -85,10 +86,15 @@ const AFTER: &[Transform] = &[
 pub(super) fn run(net: &mut Net, context: &Context<'_>) -> Vec<(&'static str, usize)> {
     let mut applied = Vec::new();
     net.resolve();
+    if context.has_functions {
+        // Then the operators' own functions are inlined early as well (InlineFunctionsAOT).
+        run_once(net, context, PLACING, &mut applied);
+    }
     run_once(net, context, BEFORE, &mut applied);
     if context.options.level >= Level::Basic {
         run_level(net, context, LEVEL_1, &mut applied);
     }
+    run_once(net, context, PLACING, &mut applied);
     placement::place(net, context);
     if context.options.level >= Level::Extended {
         run_level(net, context, LEVEL_2, &mut applied);

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use onnxfit_graph::GraphError;
+use onnxfit_runtime::RunError;
 
 /// Why a model cannot be trained.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +41,22 @@ pub enum TrainError {
     /// A setting that makes no sense.
     #[error("{0}")]
     Setting(String),
+    /// ONNX Runtime could not run a step, even with the smallest parts of a batch.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A loss or gradient that is no number.
+    #[error("the {what} of step {step} is {value}; the parameters are as they were before it")]
+    NotFinite {
+        /// What is no number.
+        what: &'static str,
+        /// The step, counted from 0.
+        step: u64,
+        /// What it is instead.
+        value: String,
+    },
+    /// A batch that cannot be used.
+    #[error("the batch cannot be used: {0}")]
+    Batch(String),
     /// The graph that was made, or given, does not hold together.
     #[error(transparent)]
     Graph(#[from] GraphError),

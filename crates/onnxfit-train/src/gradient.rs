@@ -33,6 +33,8 @@ pub struct GradientOptions {
     /// The name of an input that the loss is multiplied by before it is differentiated, for mixed
     /// precision: the gradients come out as much larger.
     pub loss_scale: Option<String>,
+    /// Adds each gradient to an input, so that a batch may come in parts.
+    pub accumulates: bool,
 }
 
 /// What `BatchNormalization` does while training.
@@ -66,6 +68,8 @@ pub struct Gradients {
     pub gradients: Vec<Gradient>,
     /// Stored statistics of `BatchNormalization` and the outputs with their next values.
     pub statistics: Vec<Gradient>,
+    /// The inputs that the gradients are added to, if they accumulate; one for each gradient.
+    pub sums: Vec<String>,
     /// Parameters that the loss does not depend on.
     pub unreached: Vec<String>,
     /// Operators without a gradient, with the parameters that were frozen for them.
@@ -317,11 +321,8 @@ impl Pass<'_> {
         let graph = &self.model.graph;
         let proto = self.model.to_proto();
         let written = proto.graph.clone().unwrap_or_default();
-        let mut tape = Tape::default();
         // Every name of the given model is taken before the first new one is made.
-        graph.values().for_each(|(_, value)| {
-            tape.named(&value.name);
-        });
+        let mut tape = Tape::after(graph);
         let statistics = self.write_forward(&mut tape, &written)?;
         let seed = self.seed(&mut tape);
         let mut parts: BTreeMap<ValueId, Vec<Var>> = BTreeMap::from([(self.loss, vec![seed])]);
@@ -329,6 +330,7 @@ impl Pass<'_> {
             self.write_backward(&mut tape, *id, &mut parts)?;
         }
         let mut gradients = Vec::new();
+        let mut sums = Vec::new();
         let mut renamed = BTreeMap::new();
         let mut infos = vec![self.info(self.loss)];
         for name in &self.options.keep {
@@ -340,7 +342,12 @@ impl Pass<'_> {
         tape.set_scope("");
         for id in parameters {
             let Some(parts) = parts.get(id) else { continue };
-            let sum = tape.sum(parts);
+            let mut sum = tape.sum(parts);
+            if self.options.accumulates {
+                let before = tape.fresh(&format!("{}/sum", graph.value(*id).name));
+                sums.push(tape.name(before).to_owned());
+                sum = tape.add(before, sum);
+            }
             let output = tape.fresh(&format!("{}/gradient", graph.value(*id).name));
             let (from, to) = (tape.name(sum).to_owned(), tape.name(output).to_owned());
             // A value that is something else already, or the gradient of another parameter too, is
@@ -369,12 +376,17 @@ impl Pass<'_> {
             infos.push(info);
         }
         tape.rename(&renamed);
-        let inputs = self.inputs(parameters, &statistics);
+        let mut inputs = self.inputs(parameters, &statistics);
+        for (sum, gradient) in sums.iter().zip(&gradients) {
+            let mut info = self.info(find(graph, "parameter", &gradient.parameter)?);
+            info.name = Some(sum.clone());
+            inputs.push(info);
+        }
         let name = written.name().to_owned();
         let graph_proto = tape.into_graph(&name, inputs, infos);
         let model = finish(proto, graph_proto)?;
         let loss = graph.value(self.loss).name.clone();
-        Ok(Gradients { model, loss, gradients, statistics, unreached: Vec::new(), cut_off: Vec::new() })
+        Ok(Gradients { model, loss, gradients, statistics, sums, unreached: Vec::new(), cut_off: Vec::new() })
     }
 
     /// Copies what the loss and the kept values need, with nodes replaced where training differs.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use onnxfit_graph::Graph;
 use onnxfit_onnx::DataType;
 use onnxfit_onnx::proto::{AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto};
 use prost::Message;
@@ -187,6 +188,21 @@ impl Tape {
     pub(crate) fn numbers(&mut self, element_type: DataType, dims: &[i64], values: &[f64]) -> Var {
         let tensor = tensor_of(element_type, dims, values);
         self.constant(tensor)
+    }
+
+    /// A tape that goes on where a graph ends.
+    pub(crate) fn after(graph: &Graph) -> Self {
+        let mut tape = Self::default();
+        graph.values().for_each(|(_, value)| {
+            tape.named(&value.name);
+        });
+        tape
+    }
+
+    /// Adds what was written to the graph that it goes on from.
+    pub(crate) fn append_to(self, graph: &mut GraphProto) {
+        graph.node.extend(self.nodes);
+        graph.initializer.extend(self.initializers);
     }
 
     /// The finished graph; constants and nodes that no output needs are left out.

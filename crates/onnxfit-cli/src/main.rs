@@ -4,6 +4,7 @@
 //! not tell.
 
 mod arguments;
+mod output;
 mod progress;
 mod verbs;
 

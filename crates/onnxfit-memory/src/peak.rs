@@ -25,6 +25,8 @@ pub struct Moment {
     pub node: Option<(String, String)>,
     /// The parts.
     pub parts: Vec<Part>,
+    /// The node at which a memory pattern's block is shown, where that is not this moment.
+    pub block_node: Option<(String, String)>,
 }
 
 impl Moment {
@@ -47,8 +49,50 @@ struct Block {
     tensors: BTreeMap<BlockId, (Bytes, Owner)>,
 }
 
+impl Block {
+    /// Bytes of it that tensors lie in.
+    fn occupied(&self) -> Bytes {
+        self.tensors.values().map(|(bytes, _)| *bytes).sum()
+    }
+}
+
 /// Replays a trace up to and including the event at `at`.
 pub fn moment(trace: &Trace, place: Place, at: usize) -> Moment {
+    let (node, blocks) = replay(trace, place, at);
+    Moment { node, parts: parts(blocks), block_node: None }
+}
+
+/// The highest moment of a run, which is at `at`, in a way that tells who to blame.
+///
+/// Of the moments with as many bytes in use, it is the one at which tensors occupy most of the
+/// memory pattern's block. That block is taken before the first node and is as large as its
+/// fullest moment makes it; so where another moment of the run fills it more, the block's part of
+/// the answer is what lies in it then, and `block_node` says when that is. The sum stays the
+/// arena's bytes in use.
+pub fn peak_moment(trace: &Trace, place: Place, at: usize) -> Moment {
+    let (highest, fullest) = fullest_moments(trace, place, at);
+    let (node, mut blocks) = replay(trace, place, highest);
+    let mut block_node = None;
+    if let Some(fullest) = fullest {
+        let (then, mut filled) = replay(trace, place, fullest);
+        for (id, block) in blocks.iter_mut().filter(|(_, block)| block.owner.kind == OwnerKind::PatternBlock) {
+            if let Some(other) = filled.remove(id).filter(|other| other.occupied() > block.occupied()) {
+                block.tensors = other.tensors;
+                block_node.clone_from(&then);
+            }
+        }
+    }
+    Moment { node, parts: parts(blocks), block_node }
+}
+
+fn parts(blocks: BTreeMap<BlockId, Block>) -> Vec<Part> {
+    let mut parts: Vec<Part> = blocks.into_values().flat_map(parts_of).collect();
+    parts.sort_by(|left, right| right.bytes.cmp(&left.bytes).then_with(|| left.owner.cmp(&right.owner)));
+    parts
+}
+
+/// The blocks of an arena after the event at `at`, and the node that was running.
+fn replay(trace: &Trace, place: Place, at: usize) -> (Option<(String, String)>, BTreeMap<BlockId, Block>) {
     let mut blocks: BTreeMap<BlockId, Block> = BTreeMap::new();
     let mut holder_of: BTreeMap<BlockId, BlockId> = BTreeMap::new();
     let mut node = None;
@@ -82,24 +126,22 @@ pub fn moment(trace: &Trace, place: Place, at: usize) -> Moment {
             Event::Alloc { .. } | Event::Held { .. } => {}
         }
     }
-    let mut parts: Vec<Part> = blocks.into_values().flat_map(parts_of).collect();
-    parts.sort_by(|left, right| right.bytes.cmp(&left.bytes).then_with(|| left.owner.cmp(&right.owner)));
-    Moment { node, parts }
+    (node, blocks)
 }
 
-/// Of the moments of a run that have as many bytes in use as the one at `at`, its highest, the
-/// first at which tensors occupy most of the memory pattern's block.
+/// The event of a run at which most of its highest number of bytes in use are occupied, and the
+/// one at which most of the memory pattern's block is, if any of it ever is more than that.
 ///
-/// A block is taken before the first node, so without this the peak of a run with a pattern would
-/// lie before anything is alive.
-pub fn fullest_moment(trace: &Trace, place: Place, at: usize) -> usize {
+/// `at` is the first event at which the run has most in use.
+fn fullest_moments(trace: &Trace, place: Place, at: usize) -> (usize, Option<usize>) {
     // Blocks of other arenas hold tensors too; only those of this one count.
     let mut blocks: BTreeSet<BlockId> = BTreeSet::new();
     let mut sizes: BTreeMap<BlockId, Bytes> = BTreeMap::new();
     let mut occupied: BTreeMap<BlockId, Bytes> = BTreeMap::new();
     let (mut in_use, mut filled) = (Bytes::ZERO, Bytes::ZERO);
-    let mut highest = None;
-    let mut best = (Bytes::ZERO, at);
+    let mut highest_bytes = None;
+    let mut highest = (Bytes::ZERO, at);
+    let mut fullest = (Bytes::ZERO, None);
     for (index, event) in trace.events.iter().enumerate() {
         match event {
             Event::Alloc { id, place: where_, bytes, owner, .. } if *where_ == place => {
@@ -124,16 +166,20 @@ pub fn fullest_moment(trace: &Trace, place: Place, at: usize) -> usize {
                 }
             }
             Event::RunBegins | Event::RunEnds if index > at => break,
+            Event::RunBegins => fullest = (Bytes::ZERO, None),
             _ => {}
         }
         if index == at {
-            highest = Some(in_use);
-            best = (filled, at);
-        } else if highest == Some(in_use) && filled > best.0 {
-            best = (filled, index);
+            highest_bytes = Some(in_use);
+            highest = (filled, at);
+        } else if highest_bytes == Some(in_use) && filled > highest.0 {
+            highest = (filled, index);
+        }
+        if filled > fullest.0 {
+            fullest = (filled, Some(index));
         }
     }
-    best.1
+    (highest.1, fullest.1.filter(|_| fullest.0 > highest.0))
 }
 
 /// A block is one part; a pattern block is its tensors and the gap between them.

@@ -8,7 +8,7 @@ use crate::compile::{CompileOptions, compile};
 use crate::lower::lower;
 use crate::order::ExecutionOrder;
 use crate::overhead::{Band, cuda_overhead};
-use crate::peak::{Moment, fullest_moment, moment};
+use crate::peak::{Moment, moment, peak_moment};
 use crate::plan::PlanOptions;
 use crate::program::{NodeProvider, Place};
 use crate::simulate::{ArenaSnapshot, Compiled, Failure, Outcome, RunOutcome, SimulateOptions, simulate};
@@ -202,13 +202,12 @@ fn stats_at(snapshot: &ArenaSnapshot, place: Place) -> ArenaStats {
 fn run_prediction(run: &RunOutcome, outcome: &Outcome, place: Place, _load_peak: usize) -> RunPrediction {
     let stats = stats_at(&run.at_end, place);
     let event = if place == Place::Device { run.device_peak_event } else { run.host_peak_event };
-    let event = fullest_moment(&outcome.trace, place, event);
     RunPrediction {
         peak_in_use_bytes: stats.max_in_use_bytes,
         total_allocated_bytes: stats.total_allocated_bytes,
         stats,
         released: stats_at(&run.released, place),
-        peak: PeakReport { in_use_bytes: stats.max_in_use_bytes, moment: moment(&outcome.trace, place, event) },
+        peak: PeakReport { in_use_bytes: stats.max_in_use_bytes, moment: peak_moment(&outcome.trace, place, event) },
     }
 }
 

@@ -5,7 +5,9 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use crate::blame::{GrowthView, LayerView, write_growth, write_layers};
 use crate::table::{Align, shorten, write_table};
+use crate::timeline::TimelineView;
 use crate::{DiagnosticView, Size};
 
 /// Whether it fits.
@@ -127,8 +129,17 @@ pub struct PeakView {
     pub node: String,
     /// Its operator.
     pub op_type: String,
-    /// Largest first; the last entry may sum the small ones.
+    /// Largest first; sums to the bytes in use at the peak.
     pub live: Vec<LiveView>,
+    /// The node at which the memory pattern's block is shown, where it is fuller than at the peak.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub block_node: String,
+    /// What most of it is, in a sentence.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub dominant: String,
+    /// The same bytes by layer; sums to the bytes in use at the peak as well.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<LayerView>,
 }
 
 /// The allocation that fails.
@@ -171,8 +182,17 @@ pub struct CheckView {
     pub peak: PeakView,
     /// What fails; `null` when nothing does.
     pub failure: Option<FailureView>,
+    /// What each dimension does to the memory, where that was asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub growth: Vec<GrowthView>,
     /// Findings.
     pub diagnostics: Vec<DiagnosticView>,
+    /// The settings of the session, by ONNX Runtime's names; for the report.
+    #[serde(skip)]
+    pub settings: Vec<(String, String)>,
+    /// Memory over load and runs; for the report and the trace file.
+    #[serde(skip)]
+    pub timeline: TimelineView,
 }
 
 /// Writes the answer for a person.
@@ -214,6 +234,13 @@ pub fn write_text(out: &mut impl Write, view: &CheckView) -> io::Result<()> {
         })
         .collect();
     write_table(out, 2, &[("", Align::Left), ("", Align::Right), ("", Align::Right)], &rows)?;
+    if !view.peak.dominant.is_empty() {
+        writeln!(out, "\nat the peak of the arena, {}", view.peak.dominant)?;
+    }
+    if !view.peak.block_node.is_empty() {
+        let node = &view.peak.block_node;
+        writeln!(out, "the memory pattern's block counts as what lies in it when it is fullest, at `{node}`")?;
+    }
     if !view.peak.live.is_empty() {
         writeln!(out, "\nalive at the peak")?;
         let rows: Vec<Vec<String>> = view
@@ -229,6 +256,14 @@ pub fn write_text(out: &mut impl Write, view: &CheckView) -> io::Result<()> {
             let bytes: onnxfit_base::Bytes = rest.map(|live| live.bytes.0).sum();
             writeln!(out, "  and {} more with {bytes} in all", view.peak.live.len() - LIVE_SHOWN_MAX)?;
         }
+    }
+    if !view.peak.layers.is_empty() {
+        writeln!(out, "\nby layer")?;
+        write_layers(out, &view.peak.layers)?;
+    }
+    if !view.growth.is_empty() {
+        writeln!(out, "\nwhat each dimension does, the others as they are")?;
+        write_growth(out, &view.growth)?;
     }
     writeln!(out, "\narena       in use at most    held at its end")?;
     writeln!(out, "  load  {:>18} {:>18}", view.arena.load.in_use_bytes, view.arena.load.total_bytes)?;

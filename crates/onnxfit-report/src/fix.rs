@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::check::{BandView, CheckView, TargetView, Verdict, write_diagnostics};
 use crate::table::{Align, write_table};
+use crate::timeline::TimelineView;
 use crate::{DiagnosticView, Size};
 
 /// One way to run the model, with what the twin says of it.
@@ -99,6 +100,9 @@ pub struct FixView {
     pub files: Vec<String>,
     /// Findings.
     pub diagnostics: Vec<DiagnosticView>,
+    /// Memory over load and runs with the plan; for the report.
+    #[serde(skip)]
+    pub timeline: Option<TimelineView>,
 }
 
 /// Writes the answer for a person.

@@ -1,13 +1,17 @@
-//! Views: what onnxfit found, as terminal text and as versioned JSON.
+//! Views: what onnxfit found, as terminal text, as versioned JSON, as a page, and as a trace.
 //!
 //! A view is plain data with a schema name; it knows nothing of models or of the twin, and is
 //! written to whatever `impl Write` it is given. Sizes in JSON are integers named `*_bytes`.
 
+pub mod blame;
 pub mod check;
 pub mod fix;
+pub mod html;
 pub mod recommend;
 mod size;
 pub mod table;
+pub mod timeline;
+pub mod trace;
 
 pub use size::Size;
 

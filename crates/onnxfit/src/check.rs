@@ -1,6 +1,7 @@
 //! `check`: does it fit, what holds the bytes, which node fails.
 
 use onnxfit_base::{Diagnostic, Severity};
+use onnxfit_graph::Graph;
 use onnxfit_memory::simulate::Failure;
 use onnxfit_memory::trace::Owner;
 use onnxfit_plan::Fit;
@@ -11,18 +12,20 @@ use onnxfit_report::check::{
 
 use crate::request::Request;
 use crate::session_graph::session_graph;
+use crate::settings::settings;
+use crate::timeline::timeline;
 use crate::twin::{Answer, Judgement, Twin};
-use crate::{Error, Model};
+use crate::{Error, Model, blame};
 
 /// Says whether a model fits, with everything that the answer rests on.
 pub fn check(model: &Model, request: &Request) -> Result<CheckView, Error> {
     let graph = session_graph(model.graph(), model.file().weights(), request);
     let mut answer = Twin::new(&graph.model, request).ask();
     answer.diagnostics.splice(0..0, graph.diagnostics);
-    Ok(view(model, request, answer))
+    Ok(view(model, &graph.model.graph, request, answer))
 }
 
-fn view(model: &Model, request: &Request, answer: Answer) -> CheckView {
+fn view(model: &Model, graph: &Graph, request: &Request, answer: Answer) -> CheckView {
     let Answer { judgement, dims, mut diagnostics } = answer;
     let verdict = verdict(request, &judgement, &diagnostics);
     if let Some(target) = &request.target {
@@ -59,9 +62,12 @@ fn view(model: &Model, request: &Request, answer: Answer) -> CheckView {
             arena_slack_bytes: prediction.breakdown.arena_slack_bytes.into(),
             context_bytes: prediction.breakdown.context_bytes.into(),
         },
-        peak: highest.map_or_else(PeakView::default, |run| peak_view(&run.peak)),
+        peak: highest.map_or_else(PeakView::default, |run| peak_view(&run.peak, graph)),
         failure: failure.as_ref().map(failure_view),
+        growth: Vec::new(),
         diagnostics: diagnostics.iter().map(DiagnosticView::from).collect(),
+        settings: settings(request),
+        timeline: timeline(prediction, failure.as_ref(), request),
     }
 }
 
@@ -79,14 +85,16 @@ fn verdict(request: &Request, judgement: &Judgement, diagnostics: &[Diagnostic])
     }
 }
 
-fn peak_view(peak: &onnxfit_memory::PeakReport) -> PeakView {
+fn peak_view(peak: &onnxfit_memory::PeakReport, graph: &Graph) -> PeakView {
     let (node, op_type) = peak.moment.node.clone().unwrap_or_default();
     let live = peak.moment.parts.iter().map(|part| LiveView {
         tensor: tensor_text(&part.owner),
         bytes: part.bytes.into(),
         producer: part.owner.node.to_string(),
     });
-    PeakView { node, op_type, live: live.collect() }
+    let (dominant, layers) = (blame::dominant(&peak.moment), blame::layers(&peak.moment, graph));
+    let (block_node, _) = peak.moment.block_node.clone().unwrap_or_default();
+    PeakView { node, op_type, live: live.collect(), block_node, dominant, layers }
 }
 
 fn tensor_text(owner: &Owner) -> String {

@@ -21,6 +21,7 @@ use crate::progress::{Progress, Stage};
 use crate::proof::{ProofRequest, prove_plan};
 use crate::request::{Provider, Request};
 use crate::session_graph::session_graph;
+use crate::timeline::timeline;
 use crate::twin::Twin;
 use crate::verify::VerifyInputs;
 use crate::{Error, Model, recommend, weights};
@@ -109,6 +110,10 @@ pub fn fix(model: &Model, request: &Request, options: &FixOptions, progress: &dy
         verify: None,
         files: Vec::new(),
         diagnostics: Vec::new(),
+        timeline: plan.chosen.as_ref().and_then(|judged| {
+            let judgement = oracle.ask(&judged.point)?;
+            Some(timeline(&judgement.prediction, None, request))
+        }),
         before,
     };
     if let (Some(chosen), Some(output)) = (&plan.chosen, &options.output) {

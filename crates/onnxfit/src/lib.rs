@@ -10,11 +10,13 @@
 //! ```
 
 mod artifacts;
+mod blame;
 mod changes;
 mod check;
 mod error;
 mod explain;
 mod fix;
+mod growth;
 mod library;
 mod model;
 mod oracle;
@@ -23,7 +25,9 @@ mod proof;
 mod recommend;
 mod request;
 mod session_graph;
+mod settings;
 mod sizes;
+mod timeline;
 mod twin;
 mod verify;
 mod weights;
@@ -32,6 +36,7 @@ pub use check::check;
 pub use error::Error;
 pub use explain::{ExplainContext, explain};
 pub use fix::{FixOptions, fix};
+pub use growth::growth;
 pub use library::install_runtime;
 pub use model::Model;
 pub use onnxfit_base::{Bytes, Diagnostic};

@@ -52,7 +52,8 @@ impl TwinOracle<'_> {
         runs
     }
 
-    fn ask(&self, point: &Point) -> Option<Judgement> {
+    /// The replay of a point; `None` if there is no such model.
+    pub(crate) fn ask(&self, point: &Point) -> Option<Judgement> {
         let twin = match point.precision {
             Precision::Original => &self.original,
             Precision::Half => self.half.as_ref()?,

@@ -3,8 +3,10 @@
 use anyhow::Result;
 use clap::Args;
 use onnxfit::Model;
+use onnxfit::report::html::ReportView;
 
 use crate::arguments::{ModelArguments, SessionArguments, request};
+use crate::output::OutputArguments;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -15,6 +17,11 @@ pub(crate) struct Arguments {
     /// Options of a session to look over: a session.json, a program, or `-` for pasted lines
     #[arg(long = "session", value_name = "FILE")]
     session_file: Option<std::path::PathBuf>,
+    /// In JSON too, say what each dimension does to the memory; text and report always do
+    #[arg(long)]
+    growth: bool,
+    #[command(flatten)]
+    output: OutputArguments,
     /// The answer as JSON (`onnxfit.check/1`)
     #[arg(long)]
     json: bool,
@@ -28,6 +35,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         let findings = onnxfit::lint_options(&super::read_text(path)?);
         view.diagnostics.extend(findings.iter().map(Into::into));
     }
+    // Some twenty replays for each dimension: programs that read JSON ask for them.
+    if arguments.growth || !arguments.json {
+        view.growth = onnxfit::growth(&model, &request)?;
+    }
+    arguments.output.write(&ReportView::of_check(&view, &[]), &view.timeline)?;
     super::answer(arguments.json, &view, |mut out| onnxfit::report::check::write_text(&mut out, &view))?;
     Ok(view.verdict.exit_code())
 }

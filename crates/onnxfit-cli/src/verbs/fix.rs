@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use onnxfit::report::html::ReportView;
 use onnxfit::{FixOptions, Model, Prefer, VerifyInputs};
 
 use crate::arguments::{ModelArguments, SessionArguments, request};
+use crate::output::OutputArguments;
 use crate::progress::Bar;
 
 #[derive(Debug, Args)]
@@ -45,6 +47,8 @@ pub(crate) struct Arguments {
     /// Install nothing
     #[arg(long)]
     offline: bool,
+    #[command(flatten)]
+    files: OutputArguments,
     /// The answer as JSON (`onnxfit.plan/1`)
     #[arg(long)]
     json: bool,
@@ -87,6 +91,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let bar = Bar::new();
     let view = onnxfit::fix(&model, &request, &options, &bar)?;
     drop(bar);
+    let timeline = view.timeline.as_ref().unwrap_or(&view.before.timeline);
+    arguments.files.write(&ReportView::of_fix(&view, &[]), timeline)?;
     super::answer(arguments.json, &view, |mut out| onnxfit::report::fix::write_text(&mut out, &view))?;
     let proved = view.verify.as_ref().is_none_or(|verify| verify.agrees);
     Ok(if view.fitted && proved { 0 } else { 1 })

@@ -23,7 +23,7 @@ pub(super) fn share_constants(net: &mut Net, _: &Context<'_>) -> usize {
         if arg.uses.is_empty() || !tensor.dims.iter().all(|dim| (1..=N_ELEMENTS_MAX).contains(dim)) {
             continue;
         }
-        if tensor.dims.iter().product::<i64>() > N_ELEMENTS_MAX {
+        if crate::rewrite::content::count(&tensor.dims) > N_ELEMENTS_MAX {
             continue;
         }
         let Ok(elem) = tensor.element_type() else { continue };

@@ -67,6 +67,11 @@ pub(crate) fn first_number(tensor: &TensorProto) -> Option<f64> {
     first_float(tensor).or_else(|| integers(tensor)?.first().map(|value| *value as f64))
 }
 
+/// How many elements dimensions hold; no overflow, whatever a broken file says.
+pub(crate) fn count(dims: &[i64]) -> i64 {
+    dims.iter().fold(1i64, |total, dim| total.saturating_mul(*dim))
+}
+
 fn array<const N: usize>(chunk: &[u8]) -> [u8; N] {
     let mut bytes = [0; N];
     bytes.copy_from_slice(chunk);

@@ -94,6 +94,11 @@ fn known(values: &[i64]) -> Vec<Dim> {
     values.iter().map(|value| Dim::Known(*value)).collect()
 }
 
+/// A size that was computed: unknown if it leaves the range of sizes.
+fn sized(value: i128) -> Dim {
+    i64::try_from(value).map_or(Dim::Unknown, Dim::Known)
+}
+
 fn dim_value(dim: &Dim) -> Option<i64> {
     super::net::known_dim(dim)
 }

@@ -31,7 +31,8 @@ pub(super) fn signed_to_unsigned(net: &mut Net, _: &Context<'_>) -> usize {
         let Some(dequantize) = net.first_child(id).filter(|next| is_dequantize(net.op(*next))) else { continue };
         let zero = |id: OpId| {
             let tensor = net.input_constant(id, 2)?;
-            let single = tensor.element_type() == Ok(DataType::Int8) && tensor.dims.iter().product::<i64>() == 1;
+            let single =
+                tensor.element_type() == Ok(DataType::Int8) && crate::rewrite::content::count(&tensor.dims) == 1;
             single.then(|| content::integers(tensor)?.first().copied()).flatten()
         };
         let Some(from) = zero(id) else { continue };

@@ -3,7 +3,7 @@
 use onnxfit_onnx::DataType;
 
 use super::evaluate::{Call, Evaluate};
-use super::value::{Data, N_ELEMENTS_MAX, Value, broadcast_dims, broadcast_positions};
+use super::value::{Data, N_ELEMENTS_MAX, Value, broadcast_dims, broadcast_positions, volume};
 use crate::rewrite::infer::axis_from_front;
 use crate::rewrite::infer::layout::{slice_bounds, slice_length};
 
@@ -29,8 +29,8 @@ fn gather(call: &Call<'_>) -> Option<Vec<Value>> {
     let (data, indices) = (call.input(0)?, call.input(1)?);
     let axis = axis_from_front(call.op.int("axis").unwrap_or(0), data.dims.len())?;
     let size = data.dims[axis];
-    let inner: usize = data.dims[axis + 1..].iter().product();
-    let outer: usize = data.dims[..axis].iter().product();
+    let inner: usize = volume(&data.dims[axis + 1..]);
+    let outer: usize = volume(&data.dims[..axis]);
     let mut positions = Vec::new();
     for before in 0..outer {
         for index in indices.as_ints()? {
@@ -47,14 +47,14 @@ fn concat(call: &Call<'_>) -> Option<Vec<Value>> {
     let parts: Vec<&Value> = (0..call.inputs.len()).map(|index| call.input(index)).collect::<Option<_>>()?;
     let first = *parts.first()?;
     let axis = axis_from_front(call.op.int("axis").unwrap_or(1), first.dims.len())?;
-    let outer: usize = first.dims[..axis].iter().product();
+    let outer: usize = volume(&first.dims[..axis]);
     let mut dims = first.dims.clone();
     dims[axis] = parts.iter().map(|part| part.dims.get(axis).copied().unwrap_or(0)).sum();
     let is_float = matches!(first.data, Data::Floats(_));
     let (mut ints, mut floats) = (Vec::new(), Vec::new());
     for before in 0..outer {
         for part in &parts {
-            let chunk: usize = part.dims.get(axis..)?.iter().product();
+            let chunk: usize = volume(part.dims.get(axis..)?);
             let range = before * chunk..(before + 1) * chunk;
             match &part.data {
                 Data::Ints(values) => ints.extend_from_slice(values.get(range)?),
@@ -106,7 +106,7 @@ fn reshape(call: &Call<'_>) -> Option<Vec<Value>> {
         });
     }
     if let Some(open) = target.iter().position(|size| *size == -1) {
-        dims[open] = input.n_elements().checked_div(dims.iter().product())?;
+        dims[open] = input.n_elements().checked_div(volume(&dims))?;
     }
     Some(vec![input.shaped(dims)?])
 }
@@ -116,7 +116,7 @@ fn flatten(call: &Call<'_>) -> Option<Vec<Value>> {
     let axis = call.op.int("axis").unwrap_or(1);
     let rank = input.dims.len();
     let axis = if axis == rank as i64 { rank } else { axis_from_front(axis, rank)? };
-    Some(vec![input.shaped(vec![input.dims[..axis].iter().product(), input.dims[axis..].iter().product()])?])
+    Some(vec![input.shaped(vec![volume(&input.dims[..axis]), volume(&input.dims[axis..])])?])
 }
 
 fn slice(call: &Call<'_>) -> Option<Vec<Value>> {
@@ -217,8 +217,8 @@ fn tile(call: &Call<'_>) -> Option<Vec<Value>> {
     if repeats.len() != input.dims.len() {
         return None;
     }
-    let dims: Vec<usize> = input.dims.iter().zip(&repeats).map(|(dim, times)| dim * times).collect();
-    if dims.iter().product::<usize>() > N_ELEMENTS_MAX {
+    let dims: Vec<usize> = input.dims.iter().zip(&repeats).map(|(dim, times)| dim.saturating_mul(*times)).collect();
+    if volume(&dims) > N_ELEMENTS_MAX {
         return None;
     }
     let mut positions = vec![0usize];
@@ -237,8 +237,8 @@ fn split(call: &Call<'_>) -> Option<Vec<Value>> {
         Some(sizes) => sizes.iter().map(|size| usize::try_from(*size)).collect::<Result<_, _>>().ok()?,
         None => vec![input.dims[axis].checked_div(n_outputs)?; n_outputs],
     };
-    let outer: usize = input.dims[..axis].iter().product();
-    let inner: usize = input.dims[axis + 1..].iter().product();
+    let outer: usize = volume(&input.dims[..axis]);
+    let inner: usize = volume(&input.dims[axis + 1..]);
     let mut results = Vec::with_capacity(n_outputs);
     let mut offset = 0;
     for size in sizes {

@@ -44,7 +44,7 @@ impl Value {
     }
 
     pub(super) fn n_elements(&self) -> usize {
-        self.dims.iter().product()
+        volume(&self.dims)
     }
 
     /// The whole numbers in it.
@@ -57,7 +57,7 @@ impl Value {
 
     /// The same elements under other dimensions.
     pub(super) fn shaped(&self, dims: Vec<usize>) -> Option<Self> {
-        (dims.iter().product::<usize>() == self.n_elements()).then(|| Self { dims, ..self.clone() })
+        (volume(&dims) == self.n_elements()).then(|| Self { dims, ..self.clone() })
     }
 
     /// Elements picked by position.
@@ -97,15 +97,20 @@ fn float_bytes(value: f64, elem: DataType) -> Vec<u8> {
     }
 }
 
+/// How many elements dimensions hold; no overflow, whatever a broken file says.
+pub(super) fn volume(dims: &[usize]) -> usize {
+    dims.iter().fold(1usize, |total, dim| total.saturating_mul(*dim))
+}
+
 /// The element positions of one shape, seen through broadcasting to another.
 pub(super) fn broadcast_positions(dims: &[usize], to: &[usize]) -> Vec<usize> {
-    let n: usize = to.iter().product();
+    let n: usize = volume(to);
     let offset = to.len() - dims.len().min(to.len());
     let mut strides = vec![0; to.len()];
-    let mut stride = 1;
+    let mut stride = 1usize;
     for (axis, dim) in dims.iter().enumerate().rev() {
         strides[axis + offset] = if *dim == 1 { 0 } else { stride };
-        stride *= dim;
+        stride = stride.saturating_mul(*dim);
     }
     let mut positions = Vec::with_capacity(n);
     let mut index = vec![0; to.len()];
@@ -137,5 +142,5 @@ pub(super) fn broadcast_dims(shapes: &[&[usize]]) -> Option<Vec<usize>> {
             }
         }
     }
-    (result.iter().product::<usize>() <= N_ELEMENTS_MAX).then_some(result)
+    (volume(&result) <= N_ELEMENTS_MAX).then_some(result)
 }

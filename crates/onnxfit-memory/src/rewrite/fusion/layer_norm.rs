@@ -61,7 +61,9 @@ pub(super) fn last_axis(net: &Net, id: OpId) -> Option<i64> {
 pub(super) fn epsilon(net: &Net, arg: Option<ArgId>) -> f32 {
     let tensor = arg.and_then(|arg| net.constant(arg));
     let value = tensor
-        .filter(|tensor| tensor.element_type() == Ok(DataType::Float) && tensor.dims.iter().product::<i64>() == 1)
+        .filter(|tensor| {
+            tensor.element_type() == Ok(DataType::Float) && crate::rewrite::content::count(&tensor.dims) == 1
+        })
         .and_then(|tensor| content::first_float(tensor));
     value.map_or(1e-5, |value| value as f32)
 }

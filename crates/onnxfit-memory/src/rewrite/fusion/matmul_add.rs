@@ -86,7 +86,7 @@ fn fuse(net: &mut Net, id: OpId, spare_attention: bool, attention: &mut Attentio
         let a: Option<Vec<i64>> = a.iter().map(known_dim).collect();
         let (Some(a), Some(k), Some(n)) = (a, known_dim(k), known_dim(n)) else { return false };
         let Some((_, rows)) = a.split_last() else { return false };
-        sizes = Some((rows.iter().product::<i64>(), k, n, [rows, &[n]].concat()));
+        sizes = Some((crate::rewrite::content::count(rows), k, n, [rows, &[n]].concat()));
     }
     let op = net.op(id);
     let bias = op.output(0).and_then(|product| super::other_input(net, add, product));

@@ -81,7 +81,7 @@ fn scale(net: &Net, id: OpId) -> Option<(f32, usize)> {
     let scalar = |at: usize| {
         let tensor = net.input_constant(id, at)?;
         let rank_max = net.input_shape(id, 1 - at).map_or(0, <[_]>::len);
-        if tensor.dims.iter().product::<i64>() != 1 || tensor.dims.len() > rank_max {
+        if crate::rewrite::content::count(&tensor.dims) != 1 || tensor.dims.len() > rank_max {
             return None;
         }
         // A scalar that nobody read still is one.

@@ -124,7 +124,7 @@ fn is_linear_projection(net: &Net, concat: OpId, shape: OpId) -> bool {
 
 fn has_one_element(net: &Net, id: OpId, slot: usize) -> bool {
     let dims = net.op(id).input(slot).and_then(|arg| net.arg(arg).static_shape());
-    dims.is_some_and(|dims| dims.iter().product::<i64>() == 1)
+    dims.is_some_and(|dims| crate::rewrite::content::count(&dims) == 1)
 }
 
 /// Whether an input of the `Concat` is one number, whatever it is.

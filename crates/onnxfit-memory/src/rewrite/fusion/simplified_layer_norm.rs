@@ -34,7 +34,7 @@ pub(crate) fn simplified_layer_norm(net: &mut Net, _: &Context<'_>) -> usize {
 fn is_two(net: &Net, pow: OpId) -> bool {
     let number = |id: OpId, input: usize| {
         let tensor = net.input_constant(id, input)?;
-        (tensor.dims.iter().product::<i64>() == 1).then(|| content::first_number(tensor)).flatten()
+        (crate::rewrite::content::count(&tensor.dims) == 1).then(|| content::first_number(tensor)).flatten()
     };
     let through_cast = || {
         let cast = net.producer_of_input(pow, 1).filter(|cast| net.op(*cast).is("Cast"))?;

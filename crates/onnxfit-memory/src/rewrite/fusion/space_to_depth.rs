@@ -9,6 +9,9 @@ use crate::rewrite::Context;
 use crate::rewrite::infer::axis_from_front;
 use crate::rewrite::net::{ArgId, Net, Op, OpId, known_dim};
 
+/// More channels are a broken file, not an image.
+const N_CHANNELS_MAX: i64 = 1 << 24;
+
 /// Fuses each concatenation of the four phases of an image.
 pub(crate) fn space_to_depth(net: &mut Net, _: &Context<'_>) -> usize {
     let mut n_fused = 0;
@@ -76,7 +79,7 @@ fn fuse(net: &mut Net, concat: OpId) -> Option<()> {
     let (input, _) = common?;
     let in_order = blocks == [0, 1, 2, 3];
     let shape = net.arg(input).shape.clone()?;
-    let channels = known_dim(&shape[1]).filter(|channels| *channels > 0);
+    let channels = known_dim(&shape[1]).filter(|channels| (1..=N_CHANNELS_MAX).contains(channels));
     if !in_order && channels.is_none() {
         return None;
     }

@@ -3,7 +3,7 @@
 use onnxfit_graph::Dim;
 use onnxfit_onnx::DataType;
 
-use super::layout::SHAPE;
+use super::layout::{RANK_MAX, SHAPE};
 use super::{Context, Inferred, Rule, axis_from_front, known, one};
 
 pub(super) const RULES: &[(&str, Rule)] = &[
@@ -70,7 +70,10 @@ fn constant_of_shape(context: &Context<'_>) -> Vec<Inferred> {
     let shape = match context.values(0) {
         Some(values) => Some(known(&values)),
         None => match context.shape(0) {
-            Some([Dim::Known(rank)]) => usize::try_from(*rank).ok().map(|rank| vec![Dim::Unknown; rank]),
+            Some([Dim::Known(rank)]) => {
+                let rank = usize::try_from(*rank).ok().filter(|rank| *rank <= RANK_MAX);
+                rank.map(|rank| vec![Dim::Unknown; rank])
+            }
             _ => None,
         },
     };

@@ -3,7 +3,7 @@
 use onnxfit_graph::Dim;
 use onnxfit_onnx::DataType;
 
-use super::{Context, Inferred, Rule, axis_from_front, dim_value, known, one};
+use super::{Context, Inferred, Rule, axis_from_front, dim_value, known, one, sized};
 
 pub(super) const RULES: &[(&str, Rule)] = &[
     ("Reshape", reshape),
@@ -24,7 +24,7 @@ pub(super) const RULES: &[(&str, Rule)] = &[
 ];
 
 /// More dimensions are not made up from a length alone.
-const RANK_MAX: usize = 1024;
+pub(super) const RANK_MAX: usize = 1024;
 
 fn reshape(context: &Context<'_>) -> Vec<Inferred> {
     one(context.elem(0), reshaped(context))
@@ -227,16 +227,16 @@ pub(crate) fn slice_bounds(size: i64, start: i64, end: i64, step: i64) -> (i64, 
     if step > 0 {
         (wrap(start).clamp(0, size), wrap(end).clamp(0, size))
     } else {
-        (wrap(start).clamp(0, size - 1), wrap(end).clamp(-1, size - 1))
+        (wrap(start).clamp(0, (size - 1).max(0)), wrap(end).clamp(-1, (size - 1).max(-1)))
     }
 }
 
 /// How many elements a slice takes along one axis.
 pub(crate) fn slice_length(size: i64, start: i64, end: i64, step: i64) -> i64 {
     let (start, end) = slice_bounds(size, start, end, step);
-    let length = end - start;
+    let (length, step) = (i128::from(end) - i128::from(start), i128::from(step));
     let count = if step > 0 { (length + step - 1).div_euclid(step) } else { (length + step + 1) / step };
-    count.max(0)
+    i64::try_from(count.max(0)).unwrap_or(0)
 }
 
 fn slice(context: &Context<'_>) -> Vec<Inferred> {
@@ -275,9 +275,10 @@ fn slice(context: &Context<'_>) -> Vec<Inferred> {
 
 fn blocks(context: &Context<'_>, to_space: bool) -> Option<Vec<Dim>> {
     let [batch, channels, height, width] = context.shape(0)? else { return None };
-    let block = context.op.int("blocksize")?;
+    let block = context.op.int("blocksize").filter(|block| (1..1 << 16).contains(block))?;
     let scale = |dim: &Dim, times: i64, over: i64| {
-        dim_value(dim).map_or(Dim::Unknown, |value| Dim::Known(value * times / over.max(1)))
+        dim_value(dim)
+            .map_or(Dim::Unknown, |value| sized(i128::from(value) * i128::from(times) / i128::from(over.max(1))))
     };
     Some(if to_space {
         vec![batch.clone(), scale(channels, 1, block * block), scale(height, block, 1), scale(width, block, 1)]
@@ -305,9 +306,9 @@ fn pad(context: &Context<'_>) -> Vec<Inferred> {
         };
         let mut result = shape.to_vec();
         for (index, axis) in axes.iter().enumerate() {
-            let total = pads.get(index)? + pads.get(index + axes.len())?;
+            let total = i128::from(*pads.get(index)?) + i128::from(*pads.get(index + axes.len())?);
             result[*axis] = match &shape[*axis] {
-                Dim::Known(size) => Dim::Known(size + total),
+                Dim::Known(size) => sized(i128::from(*size) + total),
                 dim if total == 0 => dim.clone(),
                 _ => Dim::Unknown,
             };
@@ -322,7 +323,7 @@ fn tile(context: &Context<'_>) -> Vec<Inferred> {
         let shape = context.shape(0)?;
         let Some(repeats) = context.values(1) else { return Some(vec![Dim::Unknown; shape.len()]) };
         let tiled = shape.iter().zip(&repeats).map(|(dim, times)| match dim {
-            Dim::Known(size) => Dim::Known(size * times),
+            Dim::Known(size) => sized(i128::from(*size) * i128::from(*times)),
             dim if *times == 1 => dim.clone(),
             _ => Dim::Unknown,
         });
@@ -338,7 +339,7 @@ fn expand(context: &Context<'_>) -> Vec<Inferred> {
             Some(values) => known(&values),
             // Only how many dimensions there are.
             None => match context.shape(1)? {
-                [Dim::Known(rank)] => vec![Dim::Unknown; usize::try_from(*rank).ok()?],
+                [Dim::Known(rank)] => vec![Dim::Unknown; usize::try_from(*rank).ok().filter(|rank| *rank <= RANK_MAX)?],
                 _ => return None,
             },
         };

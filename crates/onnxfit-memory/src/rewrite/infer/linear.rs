@@ -3,7 +3,7 @@
 use onnxfit_graph::Dim;
 use onnxfit_onnx::DataType;
 
-use super::{Context, Inferred, Rule, broadcast, dim_value, one};
+use super::{Context, Inferred, Rule, broadcast, dim_value, one, sized};
 
 pub(super) const RULES: &[(&str, Rule)] = &[
     ("MatMul", matmul),
@@ -119,19 +119,21 @@ impl Window {
 
     fn output(&self, axis: usize, dim: &Dim) -> Dim {
         let Some(size) = dim_value(dim) else { return Dim::Unknown };
-        let (stride, n) = (self.strides[axis].max(1), self.kernel.len());
-        let effective = (self.kernel[axis] - 1) * self.dilations[axis] + 1;
+        let (stride, n) = (i128::from(self.strides[axis].max(1)), self.kernel.len());
+        let size = i128::from(size);
+        let effective = (i128::from(self.kernel[axis]) - 1) * i128::from(self.dilations[axis]) + 1;
         if self.auto_pad.starts_with("SAME") {
-            return Dim::Known((size + stride - 1) / stride);
+            return sized((size + stride - 1) / stride);
         }
-        let pads = if self.auto_pad == "VALID" { 0 } else { self.pads[axis] + self.pads[axis + n] };
+        let [before, after] = [self.pads[axis], self.pads[axis + n]].map(i128::from);
+        let pads = if self.auto_pad == "VALID" { 0 } else { before + after };
         let room = size + pads - effective;
         let steps = if self.ceil { (room + stride - 1).div_euclid(stride) } else { room.div_euclid(stride) };
         let mut result = steps + 1;
-        if self.ceil && (result - 1) * stride >= size + self.pads[axis] {
+        if self.ceil && (result - 1) * stride >= size + before {
             result -= 1;
         }
-        Dim::Known(result)
+        sized(result)
     }
 }
 
@@ -200,16 +202,20 @@ fn conv_transpose(context: &Context<'_>) -> Vec<Inferred> {
         let window = Window::of(context, kernel);
         let extra = context.op.ints("output_padding").map_or_else(|| vec![0; n], <[i64]>::to_vec);
         let group = context.op.int("group").unwrap_or(1);
-        let channels = dim_value(weight.get(1)?).map_or(Dim::Unknown, |value| Dim::Known(value * group));
+        let channels =
+            dim_value(weight.get(1)?).map_or(Dim::Unknown, |value| sized(i128::from(value) * i128::from(group)));
         let mut shape = vec![input[0].clone(), channels];
         for axis in 0..n {
-            let pads = window.pads[axis] + window.pads[axis + n];
-            let effective = (window.kernel[axis] - 1) * window.dilations[axis] + 1;
+            let wide = |list: &[i64], at: usize| i128::from(list.get(at).copied().unwrap_or(0));
+            let pads = wide(&window.pads, axis) + wide(&window.pads, axis + n);
+            let effective = (wide(&window.kernel, axis) - 1) * wide(&window.dilations, axis) + 1;
+            let stride = wide(&window.strides, axis);
             shape.push(dim_value(&input[axis + 2]).map_or(Dim::Unknown, |size| {
+                let size = i128::from(size);
                 if window.auto_pad.starts_with("SAME") {
-                    return Dim::Known(size * window.strides[axis]);
+                    return sized(size * stride);
                 }
-                Dim::Known(window.strides[axis] * (size - 1) + extra.get(axis).unwrap_or(&0) + effective - pads)
+                sized(stride * (size - 1) + wide(&extra, axis) + effective - pads)
             }));
         }
         Some(shape)

@@ -47,7 +47,7 @@ fn transposed_input(net: &Net, id: OpId, input: usize) -> Option<OpId> {
 /// Transposes around a `Gemm` become its flags.
 pub(super) fn transpose(net: &mut Net, id: OpId) -> Effect {
     let op = net.op(id);
-    if net.n_output_edges(id) > 1 || !op.domain.is_empty() {
+    if net.n_output_edges(id) > 1 || !op.domain.is_empty() || op.inputs.len() < 2 {
         return Effect::None;
     }
     let before = (0..op.inputs.len()).any(|input| {

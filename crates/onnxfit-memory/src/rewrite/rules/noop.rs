@@ -18,7 +18,7 @@ pub(super) fn noop(net: &mut Net, id: OpId) -> Effect {
     let constant_at = usize::from(second);
     let Some(tensor) = net.input_constant(id, constant_at) else { return Effect::None };
     let Some(other) = net.input_shape(id, 1 - constant_at) else { return Effect::None };
-    if tensor.dims.len() > other.len() || tensor.dims.iter().product::<i64>() != 1 {
+    if tensor.dims.len() > other.len() || crate::rewrite::content::count(&tensor.dims) != 1 {
         return Effect::None;
     }
     let known = [DataType::Float, DataType::Float16, DataType::Double, DataType::Int32, DataType::Int64];
@@ -40,7 +40,7 @@ pub(super) fn div_mul(net: &mut Net, id: OpId) -> Effect {
         return Effect::None;
     }
     let Some(mul) = net.only_child(id, "Mul") else { return Effect::None };
-    let is_one = net.input_constant(id, 0).is_some_and(|tensor| tensor.dims.iter().product::<i64>() == 1)
+    let is_one = net.input_constant(id, 0).is_some_and(|tensor| crate::rewrite::content::count(&tensor.dims) == 1)
         && constant_number(net, id, 0) == Some(1.0);
     if !is_one || !net.same_provider(id, mul) {
         return Effect::None;

@@ -63,7 +63,7 @@ pub(super) fn transpose_input(net: &mut Net, id: OpId, slot: usize, perm: &[i64]
     };
     let is_local = net.arg(input).constant.is_some() && net.is_constant(input);
     if let Some(tensor) = net.arg(input).constant.clone().filter(|_| is_local && comprehensive) {
-        if tensor.dims.iter().product::<i64>() == 1 {
+        if crate::rewrite::content::count(&tensor.dims) == 1 {
             return;
         }
         if tensor.dims == [perm.len() as i64] {

@@ -27,13 +27,14 @@ fn as_transpose(net: &mut Net, push: &Push<'_>) -> bool {
             return None;
         }
         let keep_zero = net.op(push.node).int("allowzero").unwrap_or(0) != 0;
-        let total: i64 = input.iter().product();
+        let total = crate::rewrite::content::count(&input);
         let mut shape: Vec<i64> = wanted
             .iter()
             .zip(&input)
             .map(|(size, have)| if *size == 0 && !keep_zero { *have } else { *size })
             .collect();
-        let product: i64 = shape.iter().filter(|size| **size != -1).product();
+        let stated = shape.iter().filter(|size| **size != -1);
+        let product = stated.fold(1i64, |product, size| product.saturating_mul(*size));
         match shape.iter().filter(|size| **size == -1).count() {
             0 if product == total => {}
             1 if product != 0 && total % product == 0 => {

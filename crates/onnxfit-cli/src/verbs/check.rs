@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         view.diagnostics.extend(findings.iter().map(Into::into));
     }
     // Some twenty replays for each dimension: programs that read JSON ask for them.
-    if arguments.growth || !arguments.json {
+    if arguments.growth || !arguments.json || arguments.output.html.is_some() {
         view.growth = onnxfit::growth(&model, &request)?;
     }
     arguments.output.write(&ReportView::of_check(&view, &[]), &view.timeline)?;

@@ -117,8 +117,11 @@ fn input_shapes(
     dims: &BTreeMap<String, i64>,
     request: &Request,
 ) -> BTreeMap<String, (ElementType, Vec<i64>)> {
-    let bindings =
-        Bindings { dims: dims.clone(), inputs: request.shapes.clone(), values: sizes::known_values(&model.graph) };
+    let bindings = Bindings {
+        dims: dims.clone(),
+        inputs: request.shapes.clone(),
+        values: sizes::known_values(&model.graph, dims),
+    };
     let facts = infer(model, &bindings).graph;
     let mut shapes = BTreeMap::new();
     for id in model.graph.required_inputs() {

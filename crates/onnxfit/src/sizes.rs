@@ -6,17 +6,34 @@ use onnxfit_graph::{Graph, ValueType};
 use onnxfit_memory::program::NodeIdx;
 use onnxfit_memory::sizes::{BodyRun, RunSizes, TensorSize};
 use onnxfit_onnx::DataType;
-use onnxfit_shape::{Fact, GraphFacts};
+use onnxfit_shape::{Expr, Fact, GraphFacts, Inference};
+
+/// The tensors of one run, and how many of them are upper bounds: sizes that depend on the data.
+pub(crate) struct Sized {
+    /// The tensors.
+    pub(crate) sizes: RunSizes,
+    /// Tensors whose size is only bounded.
+    pub(crate) n_bounded: usize,
+}
 
 /// The tensors of one run. Nodes are counted as the twin counts them: constants are no nodes.
-pub(crate) fn run_sizes(graph: &Graph, facts: &GraphFacts) -> RunSizes {
-    let tensors = graph.values().map(|(id, _)| facts.get(id).and_then(tensor_size)).collect();
+pub(crate) fn run_sizes(graph: &Graph, inference: &Inference) -> Sized {
+    let mut n_bounded = 0;
+    let sizes = graph_sizes(graph, &inference.graph, inference, &mut n_bounded);
+    Sized { sizes, n_bounded }
+}
+
+fn graph_sizes(graph: &Graph, facts: &GraphFacts, inference: &Inference, n_bounded: &mut usize) -> RunSizes {
+    let mut tensors = Vec::with_capacity(graph.n_values());
+    for (id, _) in graph.values() {
+        tensors.push(facts.get(id).and_then(|fact| tensor_size(fact, inference, n_bounded)));
+    }
     let mut bodies = Vec::new();
     for (index, (id, node)) in graph.nodes().filter(|(_, node)| !node.is("Constant")).enumerate() {
         let taken: Vec<BodyRun> = node
             .subgraphs()
             .filter_map(|(attribute, body)| {
-                let sizes = run_sizes(body, facts.subgraph(id, attribute, 0)?);
+                let sizes = graph_sizes(body, facts.subgraph(id, attribute, 0)?, inference, n_bounded);
                 Some(BodyRun { node: NodeIdx::new(index), attribute: attribute.to_owned(), sizes })
             })
             .collect();
@@ -35,23 +52,35 @@ fn weight(sizes: &RunSizes) -> u64 {
     tensors.chain(sizes.bodies.iter().map(|body| weight(&body.sizes))).fold(0, u64::saturating_add)
 }
 
-fn tensor_size(fact: &Fact) -> Option<TensorSize> {
-    Some(TensorSize { element: fact.element_type?, dims: fact.concrete()? })
+fn tensor_size(fact: &Fact, inference: &Inference, n_bounded: &mut usize) -> Option<TensorSize> {
+    let element = fact.element_type?;
+    if let Some(dims) = fact.concrete() {
+        return Some(TensorSize { element, dims });
+    }
+    let no_sizes = BTreeMap::new();
+    let most = |dim: &Expr| u64::try_from(inference.most(dim, &no_sizes)?).ok();
+    let dims: Option<Vec<u64>> = fact.shape.as_ref()?.iter().map(most).collect();
+    *n_bounded += usize::from(dims.is_some());
+    Some(TensorSize { element, dims: dims? })
 }
 
-/// Contents of inputs that decide sizes and that nobody gives: a sampling rate.
-pub(crate) fn known_values(graph: &Graph) -> BTreeMap<String, Vec<i64>> {
+/// Contents of inputs that decide sizes or branches and that nobody gives: a sampling rate, whether
+/// there is a past.
+pub(crate) fn known_values(graph: &Graph, dims: &BTreeMap<String, i64>) -> BTreeMap<String, Vec<i64>> {
+    let has_past = dims.iter().any(|(name, size)| name.contains("past") && *size > 0);
     let mut values = BTreeMap::new();
     for id in graph.required_inputs() {
         let value = graph.value(id);
-        let is_rate = matches!(value.name.as_str(), "sr" | "sample_rate" | "sampling_rate");
-        let is_integer = matches!(
-            &value.ty,
-            ValueType::Tensor(tensor) if matches!(tensor.element_type, Some(DataType::Int64 | DataType::Int32))
-        );
-        if is_rate && is_integer {
-            values.insert(value.name.clone(), vec![16_000]);
-        }
+        let element_type = match &value.ty {
+            ValueType::Tensor(tensor) => tensor.element_type,
+            _ => None,
+        };
+        let known = match (value.name.as_str(), element_type) {
+            ("sr" | "sample_rate" | "sampling_rate", Some(DataType::Int64 | DataType::Int32)) => 16_000,
+            ("use_cache_branch", Some(DataType::Bool)) => i64::from(has_past),
+            _ => continue,
+        };
+        values.insert(value.name.clone(), vec![known]);
     }
     values
 }

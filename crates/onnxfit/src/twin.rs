@@ -55,8 +55,13 @@ impl<'a> Twin<'a> {
     /// Judges the request itself.
     pub(crate) fn ask(&self) -> Answer {
         let (inference, dims, mut diagnostics) = self.shapes(&self.request.dims);
-        let sizes = sizes::run_sizes(&self.model.graph, &inference.graph);
-        let judgement = self.judge(&vec![sizes; N_RUNS], self.request_levers(), self.request.budget());
+        let sized = sizes::run_sizes(&self.model.graph, &inference);
+        if sized.n_bounded > 0 {
+            let message =
+                format!("{} tensors have a size that depends on the data: counted at their most", sized.n_bounded);
+            diagnostics.push(Diagnostic::note("bounded-size", message));
+        }
+        let judgement = self.judge(&vec![sized.sizes; N_RUNS], self.request_levers(), self.request.budget());
         diagnostics.extend(judgement.prediction.diagnostics.iter().cloned());
         Answer { judgement, dims, diagnostics }
     }
@@ -82,7 +87,7 @@ impl<'a> Twin<'a> {
         for dims in runs {
             let found = known.iter().find(|(seen, _)| *seen == dims).map(|(_, sizes)| sizes.clone());
             let sizes = found.unwrap_or_else(|| {
-                let sizes = sizes::run_sizes(&self.model.graph, &self.shapes(dims).0.graph);
+                let sizes = sizes::run_sizes(&self.model.graph, &self.shapes(dims).0).sizes;
                 known.push((dims, sizes.clone()));
                 sizes
             });
@@ -136,7 +141,7 @@ impl<'a> Twin<'a> {
         let mut bindings = Bindings {
             dims: dims.clone(),
             inputs: self.request.shapes.clone(),
-            values: sizes::known_values(&self.model.graph),
+            values: sizes::known_values(&self.model.graph, dims),
         };
         let mut inference = infer(self.model, &bindings);
         let open = sizes::open_dims(&self.model.graph, &inference.graph);

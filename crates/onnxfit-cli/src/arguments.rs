@@ -18,6 +18,14 @@ pub(crate) struct ModelArguments {
     shape: Vec<(String, Vec<i64>)>,
 }
 
+impl ModelArguments {
+    /// Puts the sizes into a question.
+    pub(crate) fn bind(&self, request: &mut Request) {
+        request.dims.extend(self.dim.iter().cloned());
+        request.shapes.extend(self.shape.iter().cloned());
+    }
+}
+
 /// Where and how it is to run.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct SessionArguments {

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use verbs::{check, explain, fix, recommend, runtime};
+use verbs::{check, convert, explain, fix, measure, recommend, runtime};
 
 /// Makes an ONNX model fit the GPU memory it has.
 #[derive(Debug, Parser)]
@@ -29,6 +29,10 @@ enum Verb {
     Check(check::Arguments),
     /// Make it fit, prove it, write model and session options
     Fix(fix::Arguments),
+    /// The same model in half precision, measured and verified
+    Convert(convert::Arguments),
+    /// A real run beside the prediction, and how far the two agree
+    Measure(measure::Arguments),
     /// What this error message means, what caused it, what to do
     Explain(explain::Arguments),
     /// The cheapest AWS instances it fits on
@@ -45,6 +49,8 @@ fn main() -> ExitCode {
     let result = match command.verb {
         Verb::Check(arguments) => check::run(&arguments),
         Verb::Fix(arguments) => fix::run(&arguments),
+        Verb::Convert(arguments) => convert::run(&arguments),
+        Verb::Measure(arguments) => measure::run(&arguments),
         Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Recommend(arguments) => recommend::run(&arguments),
         Verb::Runtime(arguments) => runtime::run(&arguments),

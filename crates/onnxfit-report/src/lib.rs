@@ -5,8 +5,10 @@
 
 pub mod blame;
 pub mod check;
+pub mod convert;
 pub mod fix;
 pub mod html;
+pub mod measure;
 pub mod recommend;
 mod size;
 pub mod table;

@@ -1,8 +1,10 @@
 //! One file a verb.
 
 pub(crate) mod check;
+pub(crate) mod convert;
 pub(crate) mod explain;
 pub(crate) mod fix;
+pub(crate) mod measure;
 pub(crate) mod recommend;
 pub(crate) mod runtime;
 

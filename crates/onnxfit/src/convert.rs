@@ -1,0 +1,282 @@
+//! `convert`: the same model in half precision, with ranges that were measured and answers that
+//! were compared.
+//!
+//! Nothing appears under the final name unless the answers agree.
+
+mod gate;
+mod halve;
+mod probe;
+mod ranges;
+mod samples;
+mod suspects;
+mod workplace;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use onnxfit_base::{Bytes, Diagnostic};
+use onnxfit_graph::Model as GraphModel;
+use onnxfit_report::DiagnosticView;
+use onnxfit_report::convert::{ConvertView, IslandView, RangeView, ReasonView, RoundView};
+use onnxfit_report::fix::{OutputView, VerifyView};
+use onnxfit_rewrite::half::HalfType;
+use onnxfit_rewrite::inline::inline_functions;
+use onnxfit_runtime::ElementType;
+use onnxfit_runtime::verify::{Comparison, OutputComparison};
+use onnxfit_shape::{Bindings, infer};
+
+use crate::progress::Progress;
+use crate::verify::VerifyInputs;
+use crate::{Error, Model, Request, sizes, weights};
+use gate::Gate;
+use halve::{Halved, Halving, StopReason, halve};
+use ranges::Seen;
+use samples::Samples;
+use workplace::Workplace;
+
+pub use gate::{MaxDrop, Metric};
+
+/// A half-width float type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HalfFloat {
+    /// IEEE half precision.
+    Float16,
+    /// The upper half of a 32-bit float.
+    Bfloat16,
+}
+
+/// How a model is to be converted.
+#[derive(Clone, Debug)]
+pub struct ConvertOptions {
+    /// Into what.
+    pub target: HalfFloat,
+    /// The file to write.
+    pub output: PathBuf,
+    /// Whether inputs and outputs stay 32-bit floats.
+    pub keep_io: bool,
+    /// An `.npz` file or a folder of them, to measure and compare on; `None` makes inputs up.
+    pub calibration: Option<PathBuf>,
+    /// The seed of made-up inputs.
+    pub seed: u64,
+    /// Fill absent weights with random numbers.
+    pub random_weights: Option<u64>,
+    /// The limit that replaces the usual tolerance.
+    pub max_drop: Option<MaxDrop>,
+    /// Run nothing: convert with cautious rules alone.
+    pub no_run: bool,
+    /// Rewrite even if unknown fields are lost.
+    pub force: bool,
+    /// Install nothing.
+    pub offline: bool,
+    /// A program that serves runs when started with `__worker`: the command itself.
+    pub worker: PathBuf,
+}
+
+/// Converts a model and writes it, if its answers stay what they were.
+pub fn convert(
+    model: &Model,
+    request: &Request,
+    options: &ConvertOptions,
+    progress: &dyn Progress,
+) -> Result<ConvertView, Error> {
+    let target = match options.target {
+        HalfFloat::Float16 => HalfType::Float16,
+        HalfFloat::Bfloat16 => HalfType::Bfloat16,
+    };
+    let mut diagnostics = Vec::new();
+    if let (Some(first), false) = (&model.file().first_unknown_field, options.force) {
+        let path = model.file().path().to_owned();
+        return Err(onnxfit_onnx::OnnxError::WouldLose { path, first: first.clone() }.into());
+    }
+    let absent = if options.random_weights.is_some() { Vec::new() } else { weights::absent(model) };
+    if let (Some(first), false) = (absent.first(), options.no_run) {
+        return Err(Error::Rewrite {
+            message: format!("{} weights are absent, first `{first}`: the model cannot run", absent.len()),
+            hint: Some("put the data file beside the model, or try with `--random-weights SEED`".to_owned()),
+        });
+    }
+    let workplace = Workplace::begin(&options.output, model)?;
+    let inlined =
+        inline_functions(model.graph()).map_err(|error| Error::Rewrite { message: error.to_string(), hint: None })?;
+    let graph = inlined.as_ref().unwrap_or(model.graph());
+    // ONNX Runtime's CPU provider has next to no kernels for bfloat16: nothing could be run.
+    let runs = !options.no_run && target == HalfType::Float16;
+    if !options.no_run && !runs {
+        let message = "bfloat16 was not compared: the CPU provider cannot run it";
+        diagnostics.push(Diagnostic::warning("not-compared", message.to_owned()));
+    }
+    let samples = if let (Some(path), false) = (&options.calibration, options.no_run) {
+        Some(Samples::of_path(path, graph)?)
+    } else if runs {
+        Some(made_up(graph, request, options.seed, &mut diagnostics)?)
+    } else {
+        None
+    };
+    let library = if runs { crate::library::ensure(options.offline, progress)? } else { PathBuf::new() };
+    let gate = options.max_drop.map_or_else(|| Gate::of(target), Gate::Asked);
+    let source = weights::source(model, options.random_weights);
+    let halving = Halving {
+        model: graph,
+        source: source.as_ref(),
+        target,
+        keep_io: options.keep_io,
+        samples: samples.as_ref().filter(|_| runs),
+        gate,
+        library: &library,
+        worker: &options.worker,
+        desk: workplace.desk(),
+        path: &workplace.model(),
+    };
+    let halved = halve(&halving, progress)?;
+    let mut view = view(model, options, &halved, gate, samples.as_ref());
+    if halved.stop.is_good() {
+        view.files = workplace.finish(&options.output, halved.saved.data_name.as_deref())?;
+    }
+    view.diagnostics = diagnostics.iter().map(DiagnosticView::from).collect();
+    Ok(view)
+}
+
+/// Inputs for the sizes of the request; sizes that nobody gave are 1, and that is said.
+fn made_up(
+    model: &GraphModel,
+    request: &Request,
+    seed: u64,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Result<Samples, Error> {
+    let mut bindings = Bindings {
+        dims: request.dims.clone(),
+        inputs: request.shapes.clone(),
+        values: sizes::known_values(&model.graph, &request.dims),
+    };
+    let mut facts = infer(model, &bindings).graph;
+    let open = sizes::open_dims(&model.graph, &facts);
+    if !open.is_empty() {
+        let names: Vec<String> = open.iter().map(|name| format!("{name}=1")).collect();
+        let hint = format!("give them as `--dim {}=N`, or whole shapes as `--shape INPUT:…`", open[0]);
+        let message = format!("measured with {}", names.join(" "));
+        diagnostics.push(Diagnostic::warning("open-dims", message).with_hint(hint));
+        bindings.dims.extend(open.into_iter().map(|name| (name, 1)));
+        facts = infer(model, &bindings).graph;
+    }
+    let mut shapes = BTreeMap::new();
+    for id in model.graph.required_inputs() {
+        let fact = facts.fact(id);
+        let element_type = fact.element_type.and_then(|element_type| ElementType::from_onnx(element_type.number()));
+        let name = &model.graph.value(id).name;
+        let (Some(element_type), Some(shape)) = (element_type, fact.concrete()) else {
+            let hint = "give its shape with `--shape INPUT:1,3,224,224`, or the inputs with `--calib x.npz`";
+            return Err(Error::Binding(format!("the size of input `{name}` is not known"), Some(hint.to_owned())));
+        };
+        let shape = shape.iter().map(|dim| i64::try_from(*dim).unwrap_or(i64::MAX)).collect();
+        shapes.insert(name.clone(), (element_type, shape));
+    }
+    let tensors = crate::verify::inputs(&VerifyInputs::Seeded(seed), &shapes, weights::vocab_size(model))?;
+    Ok(Samples::MadeUp(Box::new(tensors), seed))
+}
+
+fn view(
+    model: &Model,
+    options: &ConvertOptions,
+    halved: &Halved,
+    gate: Gate,
+    samples: Option<&Samples>,
+) -> ConvertView {
+    const RANGES_SHOWN: usize = 10;
+    let report = &halved.outcome.report;
+    let before = input_bytes(model);
+    let after = Bytes(halved.saved.model_bytes.get() + halved.saved.data_bytes.get());
+    let mut ranges: Vec<(&String, &Seen)> = halved
+        .seen
+        .iter()
+        .filter(|(_, seen)| seen.share_overflowing() > 0.0 || seen.share_vanishing() > 0.01)
+        .collect();
+    let loss = |seen: &Seen| (seen.share_overflowing() > 0.0, seen.share_vanishing());
+    ranges.sort_by(|a, b| loss(b.1).partial_cmp(&loss(a.1)).unwrap_or(std::cmp::Ordering::Equal));
+    ConvertView {
+        schema: "onnxfit.convert/1",
+        converted: halved.stop.is_good(),
+        model: model.name(),
+        output: options.output.display().to_string(),
+        target: match options.target {
+            HalfFloat::Float16 => "float16",
+            HalfFloat::Bfloat16 => "bfloat16",
+        },
+        n_converted: report.n_converted,
+        n_casts: report.n_casts,
+        reasons: report.reasons().into_iter().map(|(reason, n_nodes)| ReasonView { reason, n_nodes }).collect(),
+        islands: report
+            .islands
+            .iter()
+            .map(|island| IslandView {
+                node: island.node.clone(),
+                op_type: island.op_type.clone(),
+                reason: island.reason.to_string(),
+            })
+            .collect(),
+        n_clamped: report.clamped.len(),
+        before_bytes: before.into(),
+        after_bytes: after.into(),
+        ratio: after.get() as f64 / before.get().max(1) as f64,
+        n_measured: halved.seen.len(),
+        n_lossy: ranges.len(),
+        ranges: ranges.into_iter().take(RANGES_SHOWN).map(|(name, seen)| range_view(name, seen)).collect(),
+        rounds: halved
+            .rounds
+            .iter()
+            .map(|round| RoundView { problem: round.problem.clone(), kept: round.kept.clone() })
+            .collect(),
+        stop_reason: halved.stop.text().to_owned(),
+        verify: samples.filter(|_| halved.stop != StopReason::NotCompared).map(|samples| VerifyView {
+            agrees: halved.stop == StopReason::Verified,
+            how: format!("both models ran on the CPU provider with {}", samples.text()),
+            tolerance: gate.text(),
+            outputs: worst(&halved.comparisons),
+        }),
+        files: Vec::new(),
+        diagnostics: Vec::new(),
+    }
+}
+
+fn range_view(name: &str, seen: &Seen) -> RangeView {
+    RangeView {
+        value: name.to_owned(),
+        max_abs: seen.max_abs(),
+        smallest_nonzero: seen.smallest_nonzero,
+        share_overflowing: seen.share_overflowing(),
+        share_vanishing: seen.share_vanishing(),
+    }
+}
+
+/// Each output where it is worst.
+fn worst(comparisons: &[Comparison]) -> Vec<OutputView> {
+    let mut worst: Vec<&OutputComparison> = Vec::new();
+    let badness = |output: &OutputComparison| (output.problem.is_some(), output.relative_l2);
+    for output in comparisons.iter().flat_map(|comparison| &comparison.outputs) {
+        match worst.iter_mut().find(|known| known.name == output.name) {
+            Some(known) if badness(output) > badness(known) => *known = output,
+            Some(_) => {}
+            None => worst.push(output),
+        }
+    }
+    let views = worst.into_iter().map(|output| OutputView {
+        name: output.name.clone(),
+        max_absolute_error: output.max_absolute_error,
+        relative_l2: output.relative_l2,
+        cosine: output.cosine,
+        top1_agreement: output.top1_agreement,
+        problem: output.problem.clone(),
+    });
+    views.collect()
+}
+
+/// The model file and the files beside it that it points into.
+fn input_bytes(model: &Model) -> Bytes {
+    let mut beside: BTreeMap<PathBuf, u64> = BTreeMap::new();
+    let folder = model.file().path().parent().unwrap_or(Path::new(""));
+    let tensors = model.file().proto.graph.iter().flat_map(|graph| &graph.initializer);
+    for location in tensors.filter_map(|tensor| tensor.external_location().ok().flatten()) {
+        let path = folder.join(&location.location);
+        beside.entry(path).or_insert_with_key(|path| std::fs::metadata(path).map_or(0, |data| data.len()));
+    }
+    Bytes(model.file().size().get() + beside.values().sum::<u64>())
+}

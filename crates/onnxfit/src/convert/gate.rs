@@ -1,0 +1,158 @@
+//! When a converted model still gives the same answers.
+
+use onnxfit_rewrite::half::HalfType;
+use onnxfit_runtime::Tensors;
+use onnxfit_runtime::verify::{Comparison, Exactness, OutputComparison, compare};
+
+/// What is measured against a limit of the user's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metric {
+    /// One minus the cosine.
+    Cosine,
+    /// The share of rows whose largest element is elsewhere.
+    Top1,
+    /// The relative L2 distance.
+    RelativeL2,
+}
+
+/// A limit of the user's: `--max-drop cosine=0.001`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MaxDrop {
+    /// What is measured.
+    pub metric: Metric,
+    /// The most that it may be.
+    pub most: f64,
+}
+
+impl std::str::FromStr for MaxDrop {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, most) = text.split_once('=').ok_or("write it as `cosine=0.001`")?;
+        let metric = match name.trim() {
+            "cosine" => Metric::Cosine,
+            "top1" => Metric::Top1,
+            "relative-l2" => Metric::RelativeL2,
+            other => return Err(format!("`{other}` is no metric; there are cosine, top1 and relative-l2")),
+        };
+        let most: f64 = most.trim().parse().map_err(|_| format!("`{most}` is no number"))?;
+        if most.is_finite() && most >= 0.0 { Ok(Self { metric, most }) } else { Err(format!("`{most}` is no limit")) }
+    }
+}
+
+/// What still counts as the same answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Gate {
+    /// By relative L2, by the largest error as a share of the largest number (of 1 where all are
+    /// smaller), and by the place of the largest element.
+    Usual { relative_l2: f64, share: f64, top1: f64 },
+    /// By what the user asked for.
+    Asked(MaxDrop),
+}
+
+impl Gate {
+    /// What may be expected of a type: errors of a model with n bits grow with 2^-n.
+    pub(crate) fn of(target: HalfType) -> Self {
+        match target {
+            HalfType::Float16 => Self::Usual { relative_l2: 2e-2, share: 1e-2, top1: 0.99 },
+            HalfType::Bfloat16 => Self::Usual { relative_l2: 1e-1, share: 8e-2, top1: 0.95 },
+        }
+    }
+
+    /// Compares, and says of each output why it is not the same answer, if so.
+    pub(crate) fn judge(self, before: &Tensors, after: &Tensors) -> Comparison {
+        let mut comparison = compare(before, after, Exactness::Half);
+        for output in &mut comparison.outputs {
+            let shapes = [before, after].map(|side| side.get(&output.name).map(|tensor| tensor.shape().to_vec()));
+            // Another shape, or none, was said already.
+            if shapes[0] == shapes[1] {
+                output.problem = self.problem(output);
+            }
+        }
+        comparison.agrees = comparison.outputs.iter().all(|output| output.problem.is_none());
+        comparison
+    }
+
+    fn problem(self, output: &OutputComparison) -> Option<String> {
+        for (what, [before, after]) in [("NaN", output.nan_counts), ("infinite", output.infinite_counts)] {
+            if before != after {
+                return Some(format!("has {after} {what} elements instead of {before}"));
+            }
+        }
+        let over = |what: &str, have: f64, most: f64| {
+            (have > most).then(|| format!("has a {what} of {have:.3e}, at most {most:.3e} allowed"))
+        };
+        match self {
+            Self::Usual { relative_l2, share, top1 } => {
+                let moved = output.top1_agreement.filter(|agreement| *agreement < top1);
+                let largest = over("largest error", output.max_absolute_error, share * output.largest.max(1.0));
+                // Noise around zero has no direction: small next to 1 is small.
+                let l2 = over("relative L2", output.relative_l2, relative_l2)
+                    .filter(|_| output.max_absolute_error > 1e-3 * output.largest.min(1.0));
+                largest.or(l2).or_else(|| moved.map(|agreement| format!("has a top-1 agreement of {agreement:.3}")))
+            }
+            Self::Asked(MaxDrop { metric, most }) => match metric {
+                Metric::Cosine => over("cosine drop", 1.0 - output.cosine, most),
+                Metric::RelativeL2 => over("relative L2", output.relative_l2, most),
+                Metric::Top1 => over("top-1 drop", 1.0 - output.top1_agreement.unwrap_or(1.0), most),
+            },
+        }
+    }
+
+    /// In words.
+    pub(crate) fn text(self) -> String {
+        match self {
+            Self::Usual { relative_l2, share, top1 } => format!(
+                "relative L2 at most {relative_l2:e}, no element off by more than {share:e} of the largest (of 1 where \
+                 all are smaller), top-1 agreement at least {top1}"
+            ),
+            Self::Asked(MaxDrop { metric: Metric::Cosine, most }) => format!("cosine at least 1 - {most}"),
+            Self::Asked(MaxDrop { metric: Metric::Top1, most }) => format!("top-1 agreement at least 1 - {most}"),
+            Self::Asked(MaxDrop { metric: Metric::RelativeL2, most }) => format!("relative L2 at most {most}"),
+        }
+    }
+
+    /// The relative L2 of a value inside the model from which on a node is suspected.
+    pub(crate) fn suspicion(self) -> f64 {
+        match self {
+            Self::Usual { relative_l2, .. } => relative_l2 / 2.0,
+            Self::Asked(MaxDrop { metric: Metric::RelativeL2, most }) => most / 2.0,
+            // An angle t has a cosine of 1 - t²/2, and t is about the relative L2.
+            Self::Asked(MaxDrop { metric: Metric::Cosine, most }) => (2.0 * most).sqrt() / 2.0,
+            Self::Asked(MaxDrop { metric: Metric::Top1, .. }) => 1e-2,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use onnxfit_runtime::Tensor;
+
+    use super::*;
+
+    fn agrees(gate: Gate, before: &[f32], after: &[f32]) -> bool {
+        let side = |numbers: &[f32]| -> Tensors {
+            [("y".to_owned(), Tensor::from_f32(vec![numbers.len() as u64], numbers).unwrap())].into_iter().collect()
+        };
+        gate.judge(&side(before), &side(after)).agrees
+    }
+
+    #[test]
+    fn the_usual_gate_wants_a_hundredth_of_the_largest_number_or_of_one() {
+        let gate = Gate::of(HalfType::Float16);
+        assert!(agrees(gate, &[100.0, 1.0], &[100.9, 1.0]));
+        assert!(!agrees(gate, &[100.0, 1.0], &[101.1, 1.0]));
+        assert!(!agrees(gate, &[0.5, 0.1], &[0.52, 0.1]));
+        assert!(!agrees(gate, &[1.0, 0.1], &[1.0, f32::NAN]));
+        assert!(!agrees(gate, &[1.0], &[1.0, 1.0]));
+    }
+
+    #[test]
+    fn the_users_gate_replaces_the_usual_one() {
+        let gate = Gate::Asked("relative-l2=0.5".parse().unwrap());
+        assert!(agrees(gate, &[1.0, 0.0], &[1.4, 0.0]));
+        assert!(!agrees(gate, &[1.0, 0.0], &[1.6, 0.0]));
+        assert_eq!("l2=1".parse::<MaxDrop>(), Err("`l2` is no metric; there are cosine, top1 and relative-l2".into()));
+        assert!("cosine=nan".parse::<MaxDrop>().is_err());
+    }
+}

@@ -1,0 +1,209 @@
+//! Measures every float value of a model while it runs: how large, how small, how much would be
+//! lost in half width. Streaming: one group of values is in memory at a time.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use onnxfit_graph::Model as GraphModel;
+use onnxfit_onnx::DataType;
+use onnxfit_rewrite::half::{HalfType, ValueRange};
+use onnxfit_runtime::worker::Client;
+use onnxfit_runtime::{ElementType, Tensor, Tensors};
+use onnxfit_shape::{Bindings, infer};
+
+use super::probe::{Probe, groups};
+use super::samples::Samples;
+use crate::Error;
+use crate::progress::{Progress, Stage};
+
+/// What is taken at once.
+const GROUP_BYTES_MAX: u64 = 256 << 20;
+/// What a value whose size is not known is taken for.
+const UNKNOWN_BYTES: u64 = 16 << 20;
+
+/// What was seen of one value over all runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Seen {
+    smallest: f32,
+    largest: f32,
+    pub(crate) smallest_nonzero: Option<f32>,
+    n_finite: u64,
+    n_nonzero: u64,
+    n_overflowing: u64,
+    n_vanishing: u64,
+    pub(crate) n_not_finite: u64,
+}
+
+impl Seen {
+    /// Takes more numbers in.
+    pub(crate) fn add(&mut self, numbers: impl Iterator<Item = f32>, target: HalfType) {
+        // Half of the smallest number and less is rounded to zero.
+        let (bound, least) = (target.max(), target.min_positive() / 2.0);
+        for number in numbers {
+            if !number.is_finite() {
+                self.n_not_finite += 1;
+                continue;
+            }
+            self.n_finite += 1;
+            self.smallest = self.smallest.min(number);
+            self.largest = self.largest.max(number);
+            let size = number.abs();
+            if size == 0.0 {
+                continue;
+            }
+            self.n_nonzero += 1;
+            self.n_overflowing += u64::from(size > bound);
+            self.n_vanishing += u64::from(size <= least);
+            if self.smallest_nonzero.is_none_or(|smallest| size < smallest) {
+                self.smallest_nonzero = Some(size);
+            }
+        }
+    }
+
+    pub(crate) fn max_abs(&self) -> f32 {
+        self.largest.max(-self.smallest)
+    }
+
+    /// The share of the finite numbers that are past the range.
+    pub(crate) fn share_overflowing(&self) -> f64 {
+        self.n_overflowing as f64 / self.n_finite.max(1) as f64
+    }
+
+    /// The share of the nonzero numbers that become zero.
+    pub(crate) fn share_vanishing(&self) -> f64 {
+        self.n_vanishing as f64 / self.n_nonzero.max(1) as f64
+    }
+
+    pub(crate) fn range(&self) -> ValueRange {
+        ValueRange { smallest: self.smallest, largest: self.largest, share_vanishing: self.share_vanishing() as f32 }
+    }
+}
+
+/// Runs the model and looks at all its float values.
+pub(crate) fn measure(
+    model: &GraphModel,
+    probe: &Probe,
+    samples: &Samples,
+    target: HalfType,
+    client: &mut Client,
+    library: &Path,
+    progress: &dyn Progress,
+) -> Result<BTreeMap<String, Seen>, Error> {
+    let values = float_values(model, &samples.get(0)?);
+    let values: Vec<(&str, u64)> = values.iter().map(|(name, bytes)| (name.as_str(), *bytes)).collect();
+    let mut seen: BTreeMap<String, Seen> = BTreeMap::new();
+    let mut waiting = groups(&values, GROUP_BYTES_MAX);
+    waiting.reverse();
+    let mut done = 0;
+    while let Some(group) = waiting.pop() {
+        progress.stage(&Stage::Counted { what: "measuring ranges".to_owned(), done, total: values.len() as u64 });
+        match measure_group(probe, &group, samples, target, client, library) {
+            Ok(found) => {
+                done += group.len() as u64;
+                seen.extend(found);
+            }
+            // A value that cannot be given back hides no other: it stays unmeasured, alone.
+            Err(_) if group.len() > 1 => {
+                let (left, right) = group.split_at(group.len() / 2);
+                waiting.push(right.to_vec());
+                waiting.push(left.to_vec());
+            }
+            Err(_) => done += 1,
+        }
+    }
+    for index in 0..samples.len() {
+        for (name, tensor) in samples.get(index)?.iter() {
+            add(seen.entry(name.to_owned()).or_default(), tensor, target);
+        }
+    }
+    Ok(seen)
+}
+
+fn measure_group(
+    probe: &Probe,
+    group: &[&str],
+    samples: &Samples,
+    target: HalfType,
+    client: &mut Client,
+    library: &Path,
+) -> Result<BTreeMap<String, Seen>, Error> {
+    probe.open(client, library, group)?;
+    let mut seen: BTreeMap<String, Seen> = BTreeMap::new();
+    for index in 0..samples.len() {
+        for (name, tensor) in Probe::run(client, &samples.get(index)?)?.iter() {
+            add(seen.entry(name.to_owned()).or_default(), tensor, target);
+        }
+    }
+    Ok(seen)
+}
+
+fn add(seen: &mut Seen, tensor: &Tensor, target: HalfType) {
+    if tensor.element_type() != ElementType::Float {
+        return;
+    }
+    let (numbers, _) = tensor.bytes().unwrap_or_default().as_chunks::<4>();
+    seen.add(numbers.iter().map(|number| f32::from_le_bytes(*number)), target);
+}
+
+/// The float values that nodes of the main graph make, in file order, with their bytes.
+pub(crate) fn float_values(model: &GraphModel, inputs: &Tensors) -> Vec<(String, u64)> {
+    let shape = |tensor: &Tensor| tensor.shape().iter().map(|dim| i64::try_from(*dim).unwrap_or(i64::MAX)).collect();
+    let bindings = Bindings {
+        inputs: inputs.iter().map(|(name, tensor)| (name.to_owned(), shape(tensor))).collect(),
+        values: known_numbers(inputs),
+        ..Bindings::default()
+    };
+    let facts = infer(model, &bindings).graph;
+    let nodes = model.graph.nodes().filter(|(_, node)| !node.is("Constant"));
+    let outputs = nodes.flat_map(|(_, node)| node.outputs.iter().copied().flatten());
+    let floats = outputs.filter_map(|id| {
+        let fact = facts.get(id)?;
+        let is_float = fact.element_type == Some(DataType::Float);
+        let bytes = fact.concrete_bytes().map_or(UNKNOWN_BYTES, |bytes| bytes.get());
+        is_float.then(|| (model.graph.value(id).name.clone(), bytes))
+    });
+    floats.collect()
+}
+
+/// Short whole-number inputs may be sizes.
+fn known_numbers(inputs: &Tensors) -> BTreeMap<String, Vec<i64>> {
+    const LENGTH_MAX: u64 = 64;
+    let short = inputs.iter().filter(|(_, tensor)| {
+        matches!(tensor.element_type(), ElementType::Int64 | ElementType::Int32) && tensor.len() <= LENGTH_MAX
+    });
+    let numbers = short.filter_map(|(name, tensor)| {
+        let numbers = tensor.values()?.into_iter().map(|number| number as i64).collect();
+        Some((name.to_owned(), numbers))
+    });
+    numbers.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_the_half_type_loses_are_counted() {
+        let mut seen = Seen::default();
+        let numbers = [0.0, 1.0, -70_000.0, 1e-9, 2e-8, f32::NAN, f32::NEG_INFINITY, 5e-8];
+        seen.add(numbers.into_iter(), HalfType::Float16);
+        assert_eq!((seen.max_abs(), seen.smallest_nonzero, seen.n_not_finite), (70_000.0, Some(1e-9), 2));
+        assert_eq!((seen.n_finite, seen.n_nonzero, seen.n_overflowing, seen.n_vanishing), (6, 5, 1, 2));
+        assert_eq!(seen.range(), ValueRange { smallest: -70_000.0, largest: 1.0, share_vanishing: 0.4 });
+        let mut wide = Seen::default();
+        wide.add(numbers.into_iter(), HalfType::Bfloat16);
+        assert_eq!((wide.n_overflowing, wide.n_vanishing), (0, 0));
+    }
+
+    #[test]
+    fn measuring_in_pieces_is_measuring_at_once() {
+        let numbers: Vec<f32> = (0..1000).map(|n| (n as f32 - 500.0) * 1e3).collect();
+        let (mut once, mut pieces) = (Seen::default(), Seen::default());
+        once.add(numbers.iter().copied(), HalfType::Float16);
+        for piece in numbers.chunks(7) {
+            pieces.add(piece.iter().copied(), HalfType::Float16);
+        }
+        assert_eq!(once, pieces);
+        assert_eq!(once.share_overflowing(), 0.868);
+    }
+}

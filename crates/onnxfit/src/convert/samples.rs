@@ -1,0 +1,200 @@
+//! The inputs that a conversion is measured and verified on: files, or made up from a seed.
+//!
+//! Every file is read and looked over before anything long begins; afterwards one is in memory at
+//! a time.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use onnxfit_graph::{Dim, Model as GraphModel, ValueType};
+use onnxfit_runtime::{ElementType, Tensor, Tensors, npz};
+
+use crate::Error;
+
+/// Sets of inputs.
+#[derive(Debug)]
+pub(crate) enum Samples {
+    /// One that was made up.
+    MadeUp(Box<Tensors>, u64),
+    /// Files, each with one array for each input.
+    Files(Vec<PathBuf>),
+}
+
+impl Samples {
+    /// An `.npz` file, or all such files of a folder, looked over.
+    pub(crate) fn of_path(path: &Path, model: &GraphModel) -> Result<Self, Error> {
+        let files = if path.is_dir() { npz_files(path)? } else { vec![path.to_owned()] };
+        for file in &files {
+            look_over(model, &read(file)?).map_err(|reason| refuse(file, &reason))?;
+        }
+        Ok(Self::Files(files))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::MadeUp(..) => 1,
+            Self::Files(files) => files.len(),
+        }
+    }
+
+    pub(crate) fn get(&self, index: usize) -> Result<Tensors, Error> {
+        match self {
+            Self::MadeUp(tensors, _) => Ok(tensors.as_ref().clone()),
+            Self::Files(files) => read(&files[index]),
+        }
+    }
+
+    /// What they are, in words.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::MadeUp(_, seed) => format!("inputs made up from seed {seed}"),
+            Self::Files(files) => match files.as_slice() {
+                [one] => format!("the inputs of {}", one.display()),
+                [first, ..] => format!("the inputs of {} and {} more files", first.display(), files.len() - 1),
+                [] => "no inputs".to_owned(),
+            },
+        }
+    }
+}
+
+fn npz_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let io = |source| Error::Io { action: "look into", path: folder.to_owned(), source };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        if path.extension().is_some_and(|extension| extension == "npz") {
+            files.push(path);
+        }
+    }
+    if files.is_empty() {
+        return Err(refuse(folder, "holds no .npz file"));
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn read(file: &Path) -> Result<Tensors, Error> {
+    npz::read(file).map_err(|error| Error::Binding(error.to_string(), Some(HINT.to_owned())))
+}
+
+const HINT: &str = "calibration data are .npz files with one array for each input of the model, as \
+                    `numpy.savez(\"0.npz\", name=array)` writes them";
+
+fn refuse(path: &Path, reason: &str) -> Error {
+    Error::Binding(format!("calibration data `{}`: {reason}", path.display()), Some(HINT.to_owned()))
+}
+
+/// Why these cannot be fed to the model, if so.
+fn look_over(model: &GraphModel, tensors: &Tensors) -> Result<(), String> {
+    let graph = &model.graph;
+    let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
+    for id in graph.required_inputs() {
+        let value = graph.value(id);
+        let name = &value.name;
+        let tensor = tensors.get(name).ok_or_else(|| format!("there is no array `{name}`"))?;
+        let ValueType::Tensor(ty) = &value.ty else {
+            return Err(format!("input `{name}` is no tensor and cannot be given in a file"));
+        };
+        if let Some(wanted) = ty.element_type.and_then(|element| ElementType::from_onnx(element.number()))
+            && wanted != tensor.element_type()
+        {
+            return Err(format!("array `{name}` is {}, the model takes {wanted}", tensor.element_type()));
+        }
+        if let Some(shape) = &ty.shape {
+            fits(name, tensor.shape(), shape, &mut sizes)?;
+        }
+        finite(name, tensor)?;
+    }
+    let is_input = |name: &str| graph.inputs().iter().any(|id| graph.value(*id).name == name);
+    match tensors.iter().find(|(name, _)| !is_input(name)) {
+        Some((name, _)) => Err(format!("array `{name}` is no input of the model")),
+        None => Ok(()),
+    }
+}
+
+fn fits(name: &str, have: &[u64], wanted: &[Dim], sizes: &mut BTreeMap<String, u64>) -> Result<(), String> {
+    if have.len() != wanted.len() {
+        return Err(format!("array `{name}` has the shape {have:?}, the model takes {} axes", wanted.len()));
+    }
+    for (axis, (size, dim)) in have.iter().zip(wanted).enumerate() {
+        let expected = match dim {
+            Dim::Known(expected) => u64::try_from(*expected).unwrap_or(*size),
+            Dim::Symbol(symbol) => *sizes.entry(symbol.clone()).or_insert(*size),
+            Dim::Unknown => *size,
+        };
+        if expected != *size {
+            return Err(format!("array `{name}` has the shape {have:?}, but axis {axis} must be {expected}"));
+        }
+    }
+    Ok(())
+}
+
+fn finite(name: &str, tensor: &Tensor) -> Result<(), String> {
+    if !tensor.element_type().is_float() {
+        return Ok(());
+    }
+    let n_bad = tensor.values().unwrap_or_default().iter().filter(|number| !number.is_finite()).count();
+    if n_bad > 0 { Err(format!("array `{name}` has {n_bad} NaN or infinite numbers")) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model() -> GraphModel {
+        let text = "g (float[n,3] x, int64[n] i) => (float[n,3] y) { y = Relu(x) }";
+        GraphModel::from_proto(&onnxfit_onnx::text::parse(text).unwrap()).unwrap()
+    }
+
+    fn refusal(x: Tensor, i: Tensor) -> String {
+        let tensors = [("x".to_owned(), x), ("i".to_owned(), i)].into_iter().collect();
+        look_over(&model(), &tensors).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn data_that_the_model_cannot_take_is_refused_with_the_reason() {
+        let x = || Tensor::from_f32(vec![1, 3], &[1.0, 2.0, 3.0]).unwrap();
+        let i = || Tensor::from_i64(vec![1], &[1]).unwrap();
+        assert_eq!(refusal(x(), i()), "");
+        assert_eq!(
+            refusal(Tensor::from_f32(vec![1, 2], &[1.0, 2.0]).unwrap(), i()),
+            "array `x` has the shape [1, 2], but axis 1 must be 3"
+        );
+        assert_eq!(
+            refusal(x(), Tensor::from_i64(vec![2], &[1, 2]).unwrap()),
+            "array `i` has the shape [2], but axis 0 must be 1"
+        );
+        assert_eq!(
+            refusal(Tensor::from_f32(vec![3], &[1.0, 2.0, 3.0]).unwrap(), i()),
+            "array `x` has the shape [3], the model takes 2 axes"
+        );
+        assert_eq!(refusal(i(), i()), "array `x` is int64, the model takes float");
+        assert_eq!(
+            refusal(Tensor::from_f32(vec![1, 3], &[1.0, f32::NAN, 3.0]).unwrap(), i()),
+            "array `x` has 1 NaN or infinite numbers"
+        );
+        let missing = [("x".to_owned(), x())].into_iter().collect();
+        assert_eq!(look_over(&model(), &missing), Err("there is no array `i`".to_owned()));
+        let unknown = [("x", x()), ("i", i()), ("z", i())].map(|(name, tensor)| (name.to_owned(), tensor));
+        assert_eq!(
+            look_over(&model(), &unknown.into_iter().collect()),
+            Err("array `z` is no input of the model".into())
+        );
+    }
+
+    #[test]
+    fn an_empty_folder_and_a_truncated_file_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Samples::of_path(folder.path(), &model()).unwrap_err().to_string();
+        assert!(error.ends_with("holds no .npz file"), "{error}");
+        let file = folder.path().join("0.npz");
+        let x = Tensor::from_f32(vec![1, 3], &[1.0, 2.0, 3.0]).unwrap();
+        let i = Tensor::from_i64(vec![1], &[1]).unwrap();
+        npz::write(&file, &[("x".to_owned(), x), ("i".to_owned(), i)].into_iter().collect()).unwrap();
+        assert_eq!(Samples::of_path(folder.path(), &model()).unwrap().len(), 1);
+        let whole = std::fs::read(&file).unwrap();
+        std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+        let error = Samples::of_path(folder.path(), &model()).unwrap_err().to_string();
+        assert!(error.contains("is no .npz file"), "{error}");
+    }
+}

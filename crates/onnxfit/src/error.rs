@@ -11,21 +11,21 @@ use onnxfit_onnx::{OnnxError, TensorError};
 pub enum Error {
     /// The file.
     #[error(transparent)]
-    File(#[from] OnnxError),
+    File(Box<OnnxError>),
     /// A tensor of it.
     #[error(transparent)]
-    Tensor(#[from] TensorError),
+    Tensor(Box<TensorError>),
     /// Its structure.
     #[error("`{path}`: {source}")]
     Graph {
         /// The model file.
         path: PathBuf,
         /// What is wrong.
-        source: GraphError,
+        source: Box<GraphError>,
     },
     /// The place to run it.
     #[error(transparent)]
-    Target(#[from] TargetError),
+    Target(Box<TargetError>),
     /// A dimension or shape that the model does not have.
     #[error("{0}")]
     Binding(String, Option<String>),
@@ -58,6 +58,24 @@ pub enum Error {
         /// The system's own words.
         source: std::io::Error,
     },
+}
+
+impl From<OnnxError> for Error {
+    fn from(error: OnnxError) -> Self {
+        Self::File(Box::new(error))
+    }
+}
+
+impl From<TensorError> for Error {
+    fn from(error: TensorError) -> Self {
+        Self::Tensor(Box::new(error))
+    }
+}
+
+impl From<TargetError> for Error {
+    fn from(error: TargetError) -> Self {
+        Self::Target(Box::new(error))
+    }
 }
 
 impl Error {

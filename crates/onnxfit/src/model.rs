@@ -19,7 +19,7 @@ impl Model {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let file = ModelFile::open(path)?;
         let graph = GraphModel::from_proto(&file.proto)
-            .map_err(|source| Error::Graph { path: file.path().to_owned(), source })?;
+            .map_err(|source| Error::Graph { path: file.path().to_owned(), source: Box::new(source) })?;
         Ok(Self { file, graph })
     }
 

@@ -4,6 +4,7 @@ use onnxfit_base::Diagnostic;
 use onnxfit_graph::Model as GraphModel;
 use onnxfit_memory::rewrite::{Level, Provider as RewriteProvider, RewriteOptions, rewrite};
 use onnxfit_onnx::TensorSource;
+use onnxfit_rewrite::inline::inline_functions;
 
 use crate::request::{OptimizationLevel, Provider, Request};
 
@@ -31,8 +32,15 @@ pub(crate) fn session_graph(model: &GraphModel, weights: &dyn TensorSource, requ
         ort_version: major_minor(&request.ort_version),
         ..RewriteOptions::default()
     };
-    let outcome = rewrite(model, &options, Some(weights));
-    SessionGraph { model: outcome.model, diagnostics: outcome.diagnostics }
+    let mut diagnostics = Vec::new();
+    // The model's own functions first, as `Model` does on loading (graph.cc, Graph::InlineFunctionProto).
+    let inlined = inline_functions(model).unwrap_or_else(|error| {
+        diagnostics.push(Diagnostic::warning("function-not-inlined", error.to_string()));
+        None
+    });
+    let outcome = rewrite(inlined.as_ref().unwrap_or(model), &options, Some(weights));
+    diagnostics.extend(outcome.diagnostics);
+    SessionGraph { model: outcome.model, diagnostics }
 }
 
 /// `1.31.1` as `(1, 31)`.

@@ -157,13 +157,18 @@ pub struct Prediction {
 
 /// Predicts a session: one load, then one run for every element of `runs`.
 pub fn predict(model: &Model, runs: &[RunSizes], options: &SessionOptions) -> Prediction {
+    predict_compiled(&compile_session(model, options), runs, options)
+}
+
+/// Plans a session once, for many predictions. Of the options, only those of [`CompileOptions`]
+/// are decided by this: provider, execution order, memory reuse and parallel execution.
+pub fn compile_session(model: &Model, options: &SessionOptions) -> Compiled {
     let compile_options = CompileOptions {
         order: options.execution_order,
         plan: PlanOptions { mem_reuse: options.mem_reuse, parallel: options.parallel },
         cuda: options.is_cuda(),
     };
-    let compiled = compile(lower(model), compile_options);
-    predict_compiled(&compiled, runs, options)
+    compile(lower(model), compile_options)
 }
 
 /// The same for a program that was compiled before, so that a search plans once.

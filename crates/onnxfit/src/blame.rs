@@ -80,7 +80,11 @@ fn path(part: &Part, readers: &BTreeMap<&str, &str>) -> Vec<String> {
             let reader = readers.get(owner.name.as_ref()).copied().unwrap_or(&owner.node);
             if owner.name.contains("::") || own.is_empty() { named(scopes(reader)) } else { own }
         }
-        _ => named(scopes(&owner.node)),
+        _ => {
+            let by_node = scopes(&owner.node);
+            // What fusions make may have no name of its own; its result keeps the old one.
+            named(if by_node.is_empty() { scopes(&owner.name) } else { by_node })
+        }
     }
 }
 
@@ -88,7 +92,7 @@ fn named(path: Vec<String>) -> Vec<String> {
     if path.is_empty() { vec!["(no layer in the name)".to_owned()] } else { path }
 }
 
-/// `/layer1/layer1.0/conv1/Conv` and `layer1.0.conv1.weight` both lie in `layer1`, `0`, `conv1`.
+/// `/layer1/layer1.0/conv1/Conv` and the weight `layer1.0.conv1.weight` both lie in `layer1`, `0`, `conv1`.
 fn scopes(name: &str) -> Vec<String> {
     let is_path = name.contains('/');
     let mut parts: Vec<&str> = name.split(if is_path { '/' } else { '.' }).filter(|part| !part.is_empty()).collect();
@@ -96,12 +100,11 @@ fn scopes(name: &str) -> Vec<String> {
     parts.pop();
     let mut path: Vec<String> = Vec::new();
     for part in parts {
-        let mut words: Vec<&str> = part.split('.').filter(|word| !word.is_empty()).collect();
-        // Exporters repeat the module that an indexed one lies in.
-        if words.len() > 1 && path.last().is_some_and(|last| last == words[0]) {
-            words.remove(0);
-        }
-        path.extend(words.into_iter().map(str::to_owned));
+        let words: Vec<&str> = part.split('.').filter(|word| !word.is_empty()).collect();
+        // Exporters repeat the modules that an indexed one lies in: `features.1`, `features.1.0`.
+        let is_repeated = |n: &usize| path[path.len() - n..].iter().eq(&words[..*n]);
+        let n_repeated = (1..words.len().min(path.len() + 1)).rev().find(is_repeated).unwrap_or(0);
+        path.extend(words[n_repeated..].iter().map(|&word| word.to_owned()));
     }
     path
 }

@@ -3,7 +3,7 @@
 use onnxfit_base::{Diagnostic, Severity};
 use onnxfit_graph::Graph;
 use onnxfit_memory::simulate::Failure;
-use onnxfit_memory::trace::Owner;
+use onnxfit_memory::trace::{Owner, OwnerKind};
 use onnxfit_plan::Fit;
 use onnxfit_report::DiagnosticView;
 use onnxfit_report::check::{
@@ -99,6 +99,7 @@ fn peak_view(peak: &onnxfit_memory::PeakReport, graph: &Graph) -> PeakView {
 
 fn tensor_text(owner: &Owner) -> String {
     match owner.name.as_ref() {
+        _ if owner.kind == OwnerKind::PatternGap => owner.kind.as_str().to_owned(),
         "" => owner.kind.as_str().to_owned(),
         name => name.to_owned(),
     }

@@ -31,13 +31,14 @@ pub fn growth(model: &Model, request: &Request) -> Result<Vec<GrowthView>, Error
     let names = input_dims(&graph.model.graph);
     let asked = names.iter().filter_map(|name| Some((name, *request.dims.get(name)?)));
     let n_replays_max = (NODES_REPLAYED_MAX / graph.model.graph.n_nodes().max(1)).clamp(8, 40);
-    let known = findings(&Twin::new(&graph.model, request).ask().diagnostics);
+    let twin = Twin::new(&graph.model, request);
+    let known = findings(&twin.ask().diagnostics);
     let views = asked.filter(|(_, size)| *size > 0).take(DIMS_MAX).map(|(name, size)| {
         let mut probe = Probe {
             replay: |size: i64| {
-                let mut request = request.clone();
-                request.dims.insert(name.clone(), size);
-                let answer = Twin::new(&graph.model, &request).ask();
+                let mut dims = request.dims.clone();
+                dims.insert(name.clone(), size);
+                let answer = twin.ask_at(&dims);
                 // What the model has to say only at this size says that it was not made for it.
                 if !findings(&answer.diagnostics).is_subset(&known) {
                     return None;

@@ -1,11 +1,12 @@
 //! A model in the memory twin: planned once, asked for many sizes and settings.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use onnxfit_base::{Bytes, Diagnostic};
 use onnxfit_graph::Model as GraphModel;
 use onnxfit_memory::arena::{ArenaConfig, ArenaExtendStrategy};
-use onnxfit_memory::simulate::Failure;
+use onnxfit_memory::simulate::{Compiled, Failure};
 use onnxfit_memory::sizes::RunSizes;
 use onnxfit_memory::{Prediction, Provider as MemoryProvider, SessionOptions};
 use onnxfit_plan::{Band, Fit, Levers};
@@ -22,6 +23,8 @@ pub(crate) const N_RUNS: usize = 3;
 pub(crate) struct Twin<'a> {
     model: &'a GraphModel,
     request: &'a Request,
+    /// The plan of the session, made when it is first needed: no setting that is tried changes it.
+    compiled: OnceCell<Compiled>,
 }
 
 /// Everything known about one request.
@@ -49,12 +52,17 @@ pub(crate) struct Judgement {
 impl<'a> Twin<'a> {
     /// A model whose graph is the one that the session runs.
     pub(crate) fn new(model: &'a GraphModel, request: &'a Request) -> Self {
-        Self { model, request }
+        Self { model, request, compiled: OnceCell::new() }
     }
 
     /// Judges the request itself.
     pub(crate) fn ask(&self) -> Answer {
-        let (inference, dims, mut diagnostics) = self.shapes(&self.request.dims);
+        self.ask_at(&self.request.dims)
+    }
+
+    /// Judges the request at other sizes.
+    pub(crate) fn ask_at(&self, dims: &BTreeMap<String, i64>) -> Answer {
+        let (inference, dims, mut diagnostics) = self.shapes(dims);
         let sized = sizes::run_sizes(&self.model.graph, &inference);
         if sized.n_bounded > 0 {
             let message =
@@ -133,7 +141,8 @@ impl<'a> Twin<'a> {
     fn predict(&self, runs: &[RunSizes], levers: Levers, capacity: Option<Bytes>) -> Prediction {
         let mut options = self.options(levers);
         options.arena.device_capacity = capacity;
-        onnxfit_memory::predict(self.model, runs, &options)
+        let compiled = self.compiled.get_or_init(|| onnxfit_memory::compile_session(self.model, &options));
+        onnxfit_memory::predict_compiled(compiled, runs, &options)
     }
 
     /// Shapes for these dimensions; names that nobody bound are taken as 1, and said.

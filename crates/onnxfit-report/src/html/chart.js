@@ -52,9 +52,12 @@ class Timeline {
     }
     this.mostHeld = 0;
     this.mostUsed = 0;
+    /* Where tensors take most: a memory pattern's block hides that from what is in use. */
+    this.fullest = 0;
     for (let step = 0; step < this.nSteps; step++) {
       this.mostHeld = Math.max(this.mostHeld, this.held(step) + data.besides);
       this.mostUsed = Math.max(this.mostUsed, this.inUse(step) + data.besides);
+      if (this.inUse(step) - this.gap(step) > this.inUse(this.fullest) - this.gap(this.fullest)) this.fullest = step;
     }
   }
   inUse(step) { return this.data.steps[step * 4 + 1]; }
@@ -105,7 +108,7 @@ class Chart {
     this.id = id;
     this.from = 0;
     this.to = this.t.nSteps;
-    this.step = data.failed === null ? data.peak : data.failed;
+    this.step = data.failed === null ? this.t.fullest : data.failed;
     this.height = 340;
     this.margin = { left: 66, right: 14, top: 26, bottom: 24 };
     this.build(root, data);
@@ -124,7 +127,8 @@ class Chart {
     const tools = element("div", { class: "tools", role: "group", "aria-label": "Timeline controls" },
       button("−", "Zoom out", () => this.zoom(2)), button("+", "Zoom in", () => this.zoom(0.5)),
       button("Whole run", "Show the whole run", () => this.show(0, this.t.nSteps)),
-      button("Peak", "Go to the peak", () => this.select(data.peak, true)),
+      button("Peak in use", "Go to the peak in use", () => this.select(data.peak, true)),
+      this.t.fullest === data.peak ? null : button("Most tensors", "Go to where tensors take most", () => this.select(this.t.fullest, true)),
       data.failed === null ? null : button("Failing step", "Go to the step that fails", () => this.select(data.failed, true)),
       data.budget === null ? null : (this.scaleButton = button("Show the limit", "Scale the chart up to the memory there is", () => this.toggleScale())),
       this.where);
@@ -333,9 +337,12 @@ class Chart {
       return [element("text", { class: "over halo", x: right, y: this.margin.top + 3, "text-anchor": "end" }, "↑ memory there is: " + bytesText(budget))];
     }
     const y = this.y(budget);
+    const peakY = this.y(this.t.inUse(this.t.data.peak) + this.t.data.besides);
+    const isCrowded = Math.abs(peakY - y) < 34 && this.x(this.t.data.peak) > this.width - 320;
+    const label = isCrowded ? { x: this.margin.left + 6, "text-anchor": "start" } : { x: right, "text-anchor": "end" };
     return [
       element("line", { class: "budget", x1: this.margin.left, x2: right, y1: y, y2: y }),
-      element("text", { class: "over halo", x: right, y: y - 6, "text-anchor": "end" }, "memory there is: " + bytesText(budget)),
+      element("text", { class: "over halo", y: y - 6, ...label }, "memory there is: " + bytesText(budget)),
     ];
   }
 

@@ -247,7 +247,7 @@ pub(super) fn timelines(out: &mut impl Write, charts: &[Chart<'_>]) -> io::Resul
     for (index, chart) in charts.iter().enumerate() {
         writeln!(out, "<div class=\"chart\" id=\"chart-{index}\">")?;
         if charts.len() > 1 {
-            writeln!(out, "<h3>{}</h3>", Escaped(chart.title))?;
+            writeln!(out, "<h3>{}</h3>", Escaped(sentence(chart.title)))?;
         }
         writeln!(out, "</div>")?;
     }

@@ -52,3 +52,12 @@ fn the_sentence_names_the_kind_and_the_largest_of_it() {
     );
     assert_eq!(dominant(&Moment::default()), "");
 }
+
+#[test]
+fn repeated_modules_and_nameless_fusions_find_their_layer() {
+    assert_eq!(scopes("/features/features.1/features.1.0/mlp/mlp.0/MatMul").join("/"), "features/1/0/mlp/0");
+    assert_eq!(scopes("features.1.0.mlp.0.weight").join("/"), "features/1/0/mlp/0");
+    assert_eq!(scopes("Conv_7").join("/"), "");
+    let fused = part(OwnerKind::Activation, "/layer1/act/Mul_output_0", "BiasGelu", 1);
+    assert_eq!(path(&fused, &BTreeMap::new()).join("/"), "layer1/act");
+}

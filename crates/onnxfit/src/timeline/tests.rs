@@ -49,7 +49,7 @@ fn the_parts_at_the_peak_sum_to_it_by_tensor_and_by_layer() {
         assert_eq!(view.peak.live.iter().map(|live| live.bytes.0).sum::<Bytes>(), most, "{example}");
         assert_eq!(view.peak.layers.iter().map(|layer| layer.bytes.0).sum::<Bytes>(), most, "{example}");
         // A memory pattern's block is told apart into what lies in it.
-        let block = view.peak.live.iter().filter(|live| live.tensor == "memory pattern").map(|live| live.bytes.0);
+        let block = view.peak.live.iter().filter(|live| live.tensor == "memory pattern gap").map(|live| live.bytes.0);
         assert!(block.sum::<Bytes>().get() * 2 < most.get(), "{example}");
     }
 }

@@ -63,7 +63,11 @@ fn main() -> ExitCode {
         Err(error) => {
             let mut stderr = std::io::stderr().lock();
             // Nothing is left to tell if even stderr is closed.
-            let _ = writeln!(stderr, "error: {error:#}");
+            let _ = match error.downcast_ref::<onnxfit::Error>() {
+                // It names its source itself.
+                Some(error) => writeln!(stderr, "error: {error}"),
+                None => writeln!(stderr, "error: {error:#}"),
+            };
             if let Some(hint) = error.downcast_ref::<onnxfit::Error>().and_then(onnxfit::Error::hint) {
                 let _ = writeln!(stderr, "  hint: {hint}");
             }

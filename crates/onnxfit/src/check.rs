@@ -20,7 +20,9 @@ use crate::{Error, Model, blame};
 /// Says whether a model fits, with everything that the answer rests on.
 pub fn check(model: &Model, request: &Request) -> Result<CheckView, Error> {
     let graph = session_graph(model.graph(), model.file().weights(), request);
-    let mut answer = Twin::new(&graph.model, request).ask();
+    let twin = Twin::new(&graph.model, request);
+    twin.refuse()?;
+    let mut answer = twin.ask();
     answer.diagnostics.splice(0..0, graph.diagnostics);
     Ok(view(model, &graph.model.graph, request, answer))
 }

@@ -18,6 +18,7 @@ pub fn recommend(model: &Model, request: &Request, region: &str) -> Result<Recom
     let request = Request { provider: Provider::Cuda, target: None, ..request.clone() };
     let graph = session_graph(model.graph(), model.file().weights(), &request);
     let twin = Twin::new(&graph.model, &request);
+    twin.refuse()?;
     let answer = twin.ask();
     let needed = smallest_device(&twin, &answer.dims).unwrap_or(Bytes(u64::MAX));
     let band = &answer.judgement.band;

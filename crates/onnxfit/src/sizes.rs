@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use onnxfit_graph::{Graph, ValueType};
+use onnxfit_base::Bytes;
+use onnxfit_graph::{Dim, Graph, ValueType};
 use onnxfit_memory::program::NodeIdx;
 use onnxfit_memory::sizes::{BodyRun, RunSizes, TensorSize};
 use onnxfit_onnx::DataType;
@@ -85,6 +86,30 @@ pub(crate) fn known_values(graph: &Graph, dims: &BTreeMap<String, i64>) -> BTree
     values
 }
 
+/// Every name that a dimension may be given by: declared ones, and those made up for unnamed sizes.
+pub(crate) fn named_dims(graph: &Graph) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for id in graph.inputs().iter().chain(graph.outputs()) {
+        let value = graph.value(*id);
+        for (axis, dim) in
+            value.ty.as_tensor().and_then(|tensor| tensor.shape.as_ref()).into_iter().flatten().enumerate()
+        {
+            match dim {
+                Dim::Known(_) => {}
+                Dim::Unknown => {
+                    names.insert(format!("{}.dim{axis}", value.name));
+                }
+                Dim::Symbol(name) => {
+                    names.insert(name.clone());
+                    let parts = Expr::parse(name).into_iter().flat_map(|expr| expr.symbols());
+                    names.extend(parts.map(|symbol| symbol.name().to_owned()));
+                }
+            }
+        }
+    }
+    names
+}
+
 /// The names of input dimensions that are still no numbers.
 pub(crate) fn open_dims(graph: &Graph, facts: &GraphFacts) -> Vec<String> {
     let mut open = BTreeSet::new();
@@ -95,3 +120,17 @@ pub(crate) fn open_dims(graph: &Graph, facts: &GraphFacts) -> Vec<String> {
     }
     open.into_iter().collect()
 }
+
+/// A tensor that no machine holds, with its size in words.
+pub(crate) fn impossible(graph: &Graph, sizes: &RunSizes) -> Option<String> {
+    let tensors = graph.values().zip(&sizes.tensors);
+    let too_large = |tensor: &TensorSize| tensor.bytes().is_none_or(|bytes| bytes > TENSOR_MAX);
+    tensors.into_iter().find_map(|((_, value), tensor)| {
+        let tensor = tensor.as_ref().filter(|tensor| too_large(tensor))?;
+        let dims: Vec<String> = tensor.dims.iter().map(u64::to_string).collect();
+        Some(format!("`{}` would have the shape {}", value.name, dims.join("x")))
+    })
+}
+
+/// Larger tensors than this are slips of the keyboard.
+const TENSOR_MAX: Bytes = Bytes::gib(1 << 16);

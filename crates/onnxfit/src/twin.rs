@@ -12,6 +12,7 @@ use onnxfit_memory::{Prediction, Provider as MemoryProvider, SessionOptions};
 use onnxfit_plan::{Band, Fit, Levers};
 use onnxfit_shape::{Bindings, Inference, infer};
 
+use crate::Error;
 use crate::request::{Provider, Request};
 use crate::sizes;
 
@@ -63,6 +64,11 @@ impl<'a> Twin<'a> {
     /// Judges the request at other sizes.
     pub(crate) fn ask_at(&self, dims: &BTreeMap<String, i64>) -> Answer {
         let (inference, dims, mut diagnostics) = self.shapes(dims);
+        let unknown = self.unknown_dims();
+        if !unknown.is_empty() {
+            let message = format!("no input of the model has a dimension {}", unknown.join(" or "));
+            diagnostics.push(Diagnostic::note("unknown-dim", message));
+        }
         let sized = sizes::run_sizes(&self.model.graph, &inference);
         if sized.n_bounded > 0 {
             let message =
@@ -72,6 +78,37 @@ impl<'a> Twin<'a> {
         let judgement = self.judge(&vec![sized.sizes; N_RUNS], self.request_levers(), self.request.budget());
         diagnostics.extend(judgement.prediction.diagnostics.iter().cloned());
         Answer { judgement, dims, diagnostics }
+    }
+
+    /// Refuses what cannot be asked: names that are nowhere in the model while others are missing (a
+    /// slip of the keyboard), inputs that are not there, and sizes that no machine holds.
+    pub(crate) fn refuse(&self) -> Result<(), Error> {
+        let graph = &self.model.graph;
+        let (inference, _, diagnostics) = self.shapes(&self.request.dims);
+        let some_are_open = diagnostics.iter().any(|finding| finding.id == "open-dims");
+        if let (Some(name), true) = (self.unknown_dims().first(), some_are_open) {
+            let names: Vec<String> = sizes::named_dims(graph).into_iter().collect();
+            let hint = format!("its dimensions are {}", names.join(", "));
+            return Err(Error::Binding(format!("no input of the model has a dimension `{name}`"), Some(hint)));
+        }
+        for name in self.request.shapes.keys() {
+            let is_input = graph.value_named(name).is_some_and(|id| graph.value(id).is_input);
+            if !is_input {
+                let inputs = graph.required_inputs().map(|id| graph.value(id).name.as_str());
+                let hint = format!("its inputs are {}", inputs.collect::<Vec<_>>().join(", "));
+                return Err(Error::Binding(format!("the model has no input `{name}`"), Some(hint)));
+            }
+        }
+        match sizes::impossible(graph, &sizes::run_sizes(graph, &inference).sizes) {
+            Some(what) => Err(Error::Binding(format!("no machine holds these sizes: {what}"), None)),
+            None => Ok(()),
+        }
+    }
+
+    /// Names that were given a size and are no dimension of the model.
+    fn unknown_dims(&self) -> Vec<&str> {
+        let known = sizes::named_dims(&self.model.graph);
+        self.request.dims.keys().map(String::as_str).filter(|name| !known.contains(*name)).collect()
     }
 
     /// The levers as the request sets them.

@@ -104,7 +104,7 @@ fn rows_that_run(proof: &ProofRequest<'_>, dim: &str, wanted: i64) -> i64 {
 }
 
 /// `MemAvailable` of this machine; a modest guess where the system does not tell.
-fn free_memory() -> Bytes {
+pub(crate) fn free_memory() -> Bytes {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
     let kib = line.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
@@ -112,7 +112,7 @@ fn free_memory() -> Bytes {
 }
 
 /// Concrete shapes of everything that must be fed.
-fn input_shapes(
+pub(crate) fn input_shapes(
     model: &GraphModel,
     dims: &BTreeMap<String, i64>,
     request: &Request,

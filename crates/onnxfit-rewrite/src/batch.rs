@@ -258,15 +258,20 @@ impl View<'_> {
             if fact.shape.as_ref()?.iter().any(|dim| counts(self.walk.batch, dim)) {
                 return None;
             }
-            let Value::Elements(elements) = fact.value.as_ref()? else { return None };
-            let mut rows = Rows::None;
-            for element in elements.iter() {
-                match element.as_ref()? {
-                    Scalar::Int(expr) | Scalar::Ratio(expr, _) if counts(self.walk.batch, expr) => rows = Rows::Count,
-                    _ => {}
+            let count = |scalar: &Scalar| match scalar {
+                Scalar::Int(expr) | Scalar::Ratio(expr, _) => counts(self.walk.batch, expr),
+                Scalar::Float(_) => false,
+            };
+            let mut any = false;
+            match fact.value.as_ref()? {
+                Value::Uniform(scalar) => any = count(scalar),
+                Value::Elements(elements) => {
+                    for element in elements.iter() {
+                        any |= count(element.as_ref()?);
+                    }
                 }
             }
-            Some(rows)
+            Some(if any { Rows::Count } else { Rows::None })
         };
         self.node.outputs.iter().map(known).collect()
     }

@@ -7,6 +7,7 @@
 mod conv_transpose;
 mod integer;
 mod matmul;
+mod quantized_conv;
 mod recurrent;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,32 @@ use onnxfit_base::Bytes;
 use crate::program::{Node, NodeIdx, NodeProvider, Program, ValueIdx};
 use crate::sizes::TensorSize;
 
+pub(crate) use quantized_conv::QuantizedFilters;
+
+/// One block that a kernel takes while it repacks a weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Buffer {
+    pub(crate) bytes: Bytes,
+    /// Whether it is reserved; the others come from the arena's regions.
+    pub(crate) reserved: bool,
+    /// Whether it is given back once the weight is packed.
+    pub(crate) temporary: bool,
+}
+
+impl Buffer {
+    const fn reserved(bytes: u64) -> Self {
+        Self { bytes: Bytes(bytes), reserved: true, temporary: false }
+    }
+
+    const fn taken(bytes: u64) -> Self {
+        Self { bytes: Bytes(bytes), reserved: false, temporary: false }
+    }
+
+    const fn temporary(bytes: u64) -> Self {
+        Self { bytes: Bytes(bytes), reserved: true, temporary: true }
+    }
+}
+
 /// What one node makes of one constant input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Packed {
@@ -23,9 +50,9 @@ pub(crate) struct Packed {
     pub(crate) weight: ValueIdx,
     /// Equal for equal contents.
     pub(crate) identity: u64,
-    pub(crate) buffers: Vec<Bytes>,
-    /// Whether it is reserved; the others come from the arena's regions.
-    pub(crate) reserved: bool,
+    pub(crate) buffers: Vec<Buffer>,
+    /// Whether an equal copy of another node is used instead.
+    pub(crate) shared: bool,
 }
 
 /// A constant weight of an enclosing graph.
@@ -35,8 +62,24 @@ pub(crate) struct OuterWeight {
     pub(crate) identity: u64,
 }
 
-/// What a rule is asked: a node, the position of a constant input, and that input's tensor.
-type Rule = fn(&Node, usize, &TensorSize) -> Vec<u64>;
+/// What a rule is asked: what becomes of one constant input.
+pub(crate) struct Asked<'a> {
+    node: &'a Node,
+    position: usize,
+    size: &'a TensorSize,
+    constants: &'a [Option<(&'a TensorSize, u64)>],
+}
+
+impl<'a> Asked<'a> {
+    /// The tensor at another position, if it is constant.
+    fn constant(&self, position: usize) -> Option<&'a TensorSize> {
+        let value = self.node.input(position)?;
+        self.constants[value.index()].map(|(size, _)| size)
+    }
+}
+
+/// The blocks that are taken, in order; none when the weight stays as it is.
+type Rule = fn(&Asked<'_>) -> Vec<Buffer>;
 
 /// Domain (`*` for any), operator, rule.
 const RULES: &[(&str, &str, Rule)] = &[
@@ -47,6 +90,11 @@ const RULES: &[(&str, &str, Rule)] = &[
     ("", "MatMulInteger", integer::matmul_integer),
     ("com.microsoft", "MatMulIntegerToFloat", integer::matmul_integer),
     ("com.microsoft", "DynamicQuantizeMatMul", integer::matmul_integer),
+    ("com.microsoft", "QGemm", integer::q_gemm),
+    ("", "QLinearMatMul", integer::q_linear_matmul),
+    ("", "QLinearConv", quantized_conv::filters),
+    ("com.microsoft", "QLinearConv", quantized_conv::filters),
+    ("com.microsoft", "DynamicQuantizeLSTM", integer::lstm),
     ("", "LSTM", recurrent::lstm),
     ("", "GRU", recurrent::gru),
     ("", "ConvTranspose", conv_transpose::cpu),
@@ -75,10 +123,11 @@ pub(crate) fn packed(program: &Program, outer: &BTreeMap<String, OuterWeight>) -
             let Some((weight, (size, identity))) = input.and_then(|input| Some((input, sizes[input.index()]?))) else {
                 continue;
             };
-            let buffers: Vec<Bytes> = rule(node, position, size).into_iter().map(Bytes).collect();
+            let buffers = rule(&Asked { node, position, size, constants: &sizes });
             if !buffers.is_empty() {
-                let reserved = node.op_type != "ConvTranspose";
-                packed.push(Packed { node: index, weight, identity, buffers, reserved });
+                // The kernel for symmetric filters does not offer its copy to others.
+                let shared = node.op_type != "QLinearConv" || buffers.iter().any(|buffer| buffer.reserved);
+                packed.push(Packed { node: index, weight, identity, buffers, shared });
             }
         }
     }

@@ -223,17 +223,23 @@ fn load(
         for packed in prepack::packed(&compiled.program, outer) {
             let node = compiled.program.node(packed.node);
             let mut taken = Vec::new();
-            for &bytes in &packed.buffers {
+            for buffer in &packed.buffers {
                 let owner = compiled.owner(OwnerKind::Prepacked, packed.weight, Some(packed.node));
-                let held = if packed.reserved {
-                    machine.reserve(Place::Host, bytes, owner)
+                let held = if buffer.reserved {
+                    machine.reserve(Place::Host, buffer.bytes, owner)
                 } else {
-                    machine.alloc(Place::Host, bytes, None, owner)
+                    machine.alloc(Place::Host, buffer.bytes, None, owner)
                 };
                 taken.push(held.map_err(|error| Failure { run: None, node: None, place: Place::Host, error })?);
             }
+            let mut temporary = packed.buffers.iter().map(|buffer| buffer.temporary);
+            let (given_back, taken): (Vec<_>, Vec<_>) =
+                taken.into_iter().partition(|_| temporary.next().unwrap_or_default());
+            for held in given_back {
+                machine.free(held);
+            }
             let name = &compiled.program.value(packed.weight).name;
-            if !state.keeps(&node.op_type, name, packed.identity, packed.buffers) {
+            if !state.keeps(&node.op_type, name, packed.identity, packed.buffers) && packed.shared {
                 for held in taken {
                     machine.free(held);
                 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use onnxfit_base::Bytes;
 
+use crate::prepack::Buffer;
 use crate::program::{Place, ValueIdx};
 use crate::simulate::{Compiled, SimulateOptions};
 
@@ -47,7 +48,7 @@ pub(crate) fn stored(compiled: &Compiled, options: &SimulateOptions) -> Vec<Stor
 /// What loading has done so far: which packed copies exist, and which originals are still needed.
 #[derive(Debug)]
 pub(crate) struct LoadState {
-    packed: BTreeSet<(String, u64, Vec<Bytes>)>,
+    packed: BTreeSet<(String, u64, Vec<Buffer>)>,
     uses_left: BTreeMap<String, usize>,
 }
 
@@ -61,7 +62,7 @@ impl LoadState {
 
     /// Notes that a node packed a weight. False if an equal copy exists already: that one is used
     /// and this one freed.
-    pub(crate) fn keeps(&mut self, op_type: &str, weight: &str, identity: u64, buffers: Vec<Bytes>) -> bool {
+    pub(crate) fn keeps(&mut self, op_type: &str, weight: &str, identity: u64, buffers: Vec<Buffer>) -> bool {
         if let Some(left) = self.uses_left.get_mut(weight) {
             *left = left.saturating_sub(1);
         }

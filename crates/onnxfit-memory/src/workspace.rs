@@ -4,8 +4,10 @@
 //! them. An operator without a rule allocates its outputs in order and nothing else.
 
 mod conv;
+mod fused;
 mod lrn;
 mod plain;
+mod quantized;
 mod recurrent;
 mod resize;
 mod select;
@@ -80,6 +82,16 @@ const RULES: &[Entry] = &[
     (NodeProvider::Cpu, "", "LRN", lrn::cpu),
     (NodeProvider::Cpu, "", "LSTM", recurrent::lstm),
     (NodeProvider::Cpu, "", "GRU", recurrent::gru),
+    (NodeProvider::Cpu, "com.microsoft", "DynamicQuantizeLSTM", recurrent::quantized_lstm),
+    (NodeProvider::Cpu, "com.microsoft", "DynamicQuantizeMatMul", quantized::dynamic_matmul),
+    (NodeProvider::Cpu, "", "QLinearMatMul", quantized::matmul),
+    (NodeProvider::Cpu, "com.microsoft", "QGemm", quantized::gemm),
+    (NodeProvider::Cpu, "", "QLinearConv", quantized::conv),
+    (NodeProvider::Cpu, "com.microsoft", "QLinearConv", quantized::conv),
+    (NodeProvider::Cpu, "com.microsoft", "BiasGelu", fused::bias_gelu),
+    (NodeProvider::Cpu, "com.microsoft", "FastGelu", fused::bias_gelu),
+    (NodeProvider::Cpu, "com.microsoft", "SkipLayerNormalization", fused::skip_layer_norm),
+    (NodeProvider::Cpu, "com.microsoft", "SkipSimplifiedLayerNormalization", fused::skip_layer_norm),
 ];
 
 /// The script of one kernel call.

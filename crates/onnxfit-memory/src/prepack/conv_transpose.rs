@@ -4,10 +4,10 @@
 
 use onnxfit_onnx::DataType;
 
-use crate::program::Node;
-use crate::sizes::TensorSize;
+use super::{Asked, Buffer};
 
-pub(super) fn cpu(node: &Node, position: usize, size: &TensorSize) -> Vec<u64> {
+pub(super) fn cpu(asked: &Asked<'_>) -> Vec<Buffer> {
+    let &Asked { node, position, size, .. } = asked;
     let groups = u64::try_from(node.int("group", 1)).unwrap_or(1).max(1);
     if position != 1 || size.element != DataType::Float || size.dims.len() <= 2 {
         return Vec::new();
@@ -17,5 +17,5 @@ pub(super) fn cpu(node: &Node, position: usize, size: &TensorSize) -> Vec<u64> {
     if k <= 1 || n <= 1 {
         return Vec::new();
     }
-    size.bytes().map(|bytes| bytes.0).into_iter().collect()
+    size.bytes().map(|bytes| Buffer::taken(bytes.0)).into_iter().collect()
 }

@@ -5,25 +5,26 @@
 
 use onnxfit_onnx::DataType;
 
-use crate::program::Node;
-use crate::sizes::TensorSize;
+use super::{Asked, Buffer};
 
 /// `MatMul`: a constant two-dimensional B.
-pub(super) fn matmul(node: &Node, position: usize, size: &TensorSize) -> Vec<u64> {
-    packed_b(position, size, node.int("transB", 0) != 0)
+pub(super) fn matmul(asked: &Asked<'_>) -> Vec<Buffer> {
+    packed_b(asked)
 }
 
 /// `Gemm`: the same, possibly transposed.
-pub(super) fn gemm(node: &Node, position: usize, size: &TensorSize) -> Vec<u64> {
-    packed_b(position, size, node.int("transB", 0) != 0)
+pub(super) fn gemm(asked: &Asked<'_>) -> Vec<Buffer> {
+    packed_b(asked)
 }
 
-fn packed_b(position: usize, size: &TensorSize, transposed: bool) -> Vec<u64> {
-    let (1, DataType::Float, &[rows, columns]) = (position, size.element, size.dims.as_slice()) else {
+fn packed_b(asked: &Asked<'_>) -> Vec<Buffer> {
+    let transposed = asked.node.int("transB", 0) != 0;
+    let (1, DataType::Float, &[rows, columns]) = (asked.position, asked.size.element, asked.size.dims.as_slice())
+    else {
         return Vec::new();
     };
     let (k, n) = if transposed { (columns, rows) } else { (rows, columns) };
-    packed_b_bytes(k, n).into_iter().collect()
+    packed_b_bytes(k, n).map(Buffer::reserved).into_iter().collect()
 }
 
 /// Bytes of a packed K×N matrix of floats; `None` when nothing is packed.

@@ -5,17 +5,18 @@
 use onnxfit_onnx::DataType;
 
 use super::matmul::packed_b_bytes;
-use crate::program::Node;
-use crate::sizes::TensorSize;
+use super::{Asked, Buffer};
 
-pub(super) fn lstm(_: &Node, position: usize, size: &TensorSize) -> Vec<u64> {
+pub(super) fn lstm(asked: &Asked<'_>) -> Vec<Buffer> {
+    let &Asked { position, size, .. } = asked;
     let (1 | 2, DataType::Float, &[directions, n, k]) = (position, size.element, size.dims.as_slice()) else {
         return Vec::new();
     };
-    packed_b_bytes(k, n).and_then(|bytes| bytes.checked_mul(directions)).into_iter().collect()
+    packed_b_bytes(k, n).and_then(|bytes| bytes.checked_mul(directions)).map(Buffer::reserved).into_iter().collect()
 }
 
-pub(super) fn gru(_: &Node, position: usize, size: &TensorSize) -> Vec<u64> {
+pub(super) fn gru(asked: &Asked<'_>) -> Vec<Buffer> {
+    let &Asked { position, size, .. } = asked;
     let (1 | 2, DataType::Float, &[directions, n, k]) = (position, size.element, size.dims.as_slice()) else {
         return Vec::new();
     };
@@ -25,5 +26,5 @@ pub(super) fn gru(_: &Node, position: usize, size: &TensorSize) -> Vec<u64> {
         // Update and reset gates are packed together, the hidden gate alone.
         packed_b_bytes(k, n / 3 * 2).zip(packed_b_bytes(k, n / 3)).and_then(|(gates, hidden)| gates.checked_add(hidden))
     };
-    bytes.and_then(|bytes| bytes.checked_mul(directions)).into_iter().collect()
+    bytes.and_then(|bytes| bytes.checked_mul(directions)).map(Buffer::reserved).into_iter().collect()
 }

@@ -30,7 +30,7 @@ fn patch_buffer_bytes(call: &Call<'_>) -> Option<u64> {
     let patch = product(&filters.dims[1..])?;
     let pixels = product(&output.dims[2..])?;
     let (kernel, image) = (&filters.dims[2..], &input.dims[2..]);
-    let unit_steps = all_are(call.node.ints("strides"), 1) && is_unpadded(call.node, kernel);
+    let unit_steps = is_plain(call.node, kernel);
     if unit_steps && patch == channels {
         return Some(0);
     }
@@ -74,6 +74,11 @@ fn threads_worth(work: f64, pixels: u64, n_threads: u64) -> u64 {
     }
 }
 
+/// Unit steps and nothing added around the image (`HasStridesOneAndNoPadding`).
+pub(super) fn is_plain(node: &Node, kernel: &[u64]) -> bool {
+    all_are(node.ints("strides"), 1) && is_unpadded(node, kernel)
+}
+
 fn product(dims: &[u64]) -> Option<u64> {
     dims.iter().try_fold(1_u64, |product, &dim| product.checked_mul(dim))
 }
@@ -95,7 +100,7 @@ fn is_unpadded(node: &Node, kernel: &[u64]) -> bool {
 pub(super) fn integer(call: &Call<'_>) -> Option<Vec<Step>> {
     let (filters, output) = (call.input(1)?, call.output(0)?);
     let kernel = filters.dims.get(2..)?;
-    let pointwise = product(kernel)? == 1 && all_are(call.node.ints("strides"), 1) && is_unpadded(call.node, kernel);
+    let pointwise = product(kernel)? == 1 && is_plain(call.node, kernel);
     let patch = product(filters.dims.get(1..)?)?;
     let bytes = if pointwise { 0 } else { product(output.dims.get(2..)?)?.checked_mul(patch)? };
     Some(outputs_then(call.node, "unrolled patches", bytes))

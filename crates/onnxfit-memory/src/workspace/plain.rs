@@ -38,6 +38,7 @@ const STANDARD: &[&str] = &[
     "DequantizeLinear",
     "Div",
     "Dropout",
+    "DynamicQuantizeLinear",
     "Elu",
     "Equal",
     "Erf",
@@ -60,6 +61,7 @@ const STANDARD: &[&str] = &[
     "Hardmax",
     "Identity",
     "If",
+    "InstanceNormalization",
     "IsInf",
     "IsNaN",
     "LayerNormalization",
@@ -70,6 +72,7 @@ const STANDARD: &[&str] = &[
     "LogSoftmax",
     "Loop",
     "MatMul",
+    "MatMulInteger",
     "Max",
     "MaxPool",
     "Mean",
@@ -116,6 +119,7 @@ const STANDARD: &[&str] = &[
     "Shrink",
     "Sigmoid",
     "Sign",
+    "SimplifiedLayerNormalization",
     "Sin",
     "Sinh",
     "Size",
@@ -145,7 +149,27 @@ const STANDARD: &[&str] = &[
     "MemcpyToHost",
 ];
 
+/// Of `com.microsoft`.
+const CONTRIBUTED: &[&str] = &[
+    "FusedGemm",
+    "FusedMatMul",
+    "Gelu",
+    "MatMulIntegerToFloat",
+    "QLinearAdd",
+    "QLinearConcat",
+    "QLinearGlobalAveragePool",
+    "QLinearLeakyRelu",
+    "QLinearMul",
+    "QLinearSigmoid",
+    "QuickGelu",
+];
+
 /// Whether an operator is known to take no scratch.
 pub(super) fn needs_no_scratch(node: &Node) -> bool {
-    node.domain.is_empty() && STANDARD.contains(&node.op_type.as_str())
+    let operator = node.op_type.as_str();
+    match node.domain.as_str() {
+        "" => STANDARD.contains(&operator),
+        "com.microsoft" => CONTRIBUTED.contains(&operator),
+        _ => false,
+    }
 }

@@ -52,6 +52,30 @@ impl Scratch {
 
 pub(super) fn lstm(call: &Call<'_>) -> Option<Vec<Step>> {
     let shape = Shape::of(call)?;
+    let mut scratch = lstm_states(call, &shape)?;
+    lengths(&shape, &mut scratch)?;
+    Some(scratch.0)
+}
+
+/// `DynamicQuantizeLSTM`: each direction also quantizes what it multiplies
+/// (`uni_directional_lstm.cc:AllocateQuantizeBuffers`).
+pub(super) fn quantized_lstm(call: &Call<'_>) -> Option<Vec<Step>> {
+    let shape = Shape::of(call)?;
+    let per_step = shape.batch.checked_mul(shape.hidden)?;
+    let inputs = shape.steps.checked_mul(shape.batch)?.checked_mul(shape.inputs)?;
+    let mut scratch = lstm_states(call, &shape)?;
+    for _ in &shape.reversed {
+        if !shape.has_lengths {
+            scratch.take("sequence lengths", shape.batch)?;
+        }
+        scratch.0.push(Step::Scratch { what: "quantized input", bytes: Bytes(inputs.max(per_step)) });
+        scratch.take("products", per_step.checked_mul(4)?)?;
+    }
+    Some(scratch.0)
+}
+
+/// Everything that both kinds of LSTM take before they compute.
+fn lstm_states(call: &Call<'_>, shape: &Shape) -> Option<Scratch> {
     let per_step = shape.batch.checked_mul(shape.hidden)?;
     let mut scratch = Scratch(outputs_in_order(call.node).collect());
     let n_directions = shape.reversed.len() as u64;
@@ -82,8 +106,7 @@ pub(super) fn lstm(call: &Call<'_>) -> Option<Vec<Step>> {
             }
         }
     }
-    lengths(&shape, &mut scratch)?;
-    Some(scratch.0)
+    Some(scratch)
 }
 
 pub(super) fn gru(call: &Call<'_>) -> Option<Vec<Step>> {

@@ -1,6 +1,8 @@
 //! Everything a developer of onnxfit runs: `cargo xtask ci`, `tidy`, `test`.
 
 mod ci;
+mod fp16;
+mod gpu;
 mod runner;
 mod tidy;
 mod zoo;
@@ -11,16 +13,20 @@ const USAGE: &str = "\
 cargo xtask COMMAND
   ci      all that the continuous integration checks: fmt, clippy, tidy, docs, tests
   test    the tests alone, with ONNX Runtime at hand (arguments go to the test runner)
+  gpu-campaign  pack what a machine with a card needs to hold the twin against it
   tidy    layers, bans, file sizes, module heads
-  zoo     every real architecture through `onnxfit check`: results/zoo.md";
+  zoo     every real architecture through `onnxfit check`: results/zoo.md
+  fp16    half precision by onnxfit and by four other tools: results/fp16.md";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.split_first().map(|(command, rest)| (command.as_str(), rest)) {
         Some(("ci", [])) => ci::ci(),
         Some(("test", rest)) => ci::test(rest),
+        Some(("gpu-campaign", [])) => gpu::pack(),
         Some(("tidy", [])) => tidy::tidy(),
         Some(("zoo", [])) => zoo::zoo(),
+        Some(("fp16", [])) => fp16::fp16(),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

@@ -1,0 +1,91 @@
+//! `cargo xtask fp16`: half precision by onnxfit and by four other tools, side by side, as a table.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::runner::{release_binary, root, run};
+use crate::zoo::shared;
+
+/// Where the models and the other tools come from. Without their dependencies: the models lie
+/// inside, and the tools need only what is listed.
+const PACKAGES: [&str; 26] = [
+    "ddddocr",
+    "magika",
+    "rapidocr",
+    "rapidocr-onnxruntime",
+    "silero-vad",
+    "onnx==1.23.2",
+    "onnxruntime==1.32.0",
+    "onnxconverter-common==1.16.0",
+    "onnxslim==0.1.98",
+    "onnxsim==0.8.1",
+    "colorama",
+    "coloredlogs",
+    "flatbuffers",
+    "humanfriendly",
+    "markdown-it-py",
+    "mdurl",
+    "ml_dtypes",
+    "mpmath",
+    "numpy",
+    "packaging",
+    "protobuf",
+    "pygments",
+    "rich",
+    "sympy",
+    "typing_extensions",
+    "setuptools",
+];
+
+/// Architectures of the zoo that are small enough to be run by every tool, with random weights.
+const ZOO: [&str; 10] = [
+    "bilstm_tagger",
+    "distilbert_base_cls",
+    "efficientnet_b0",
+    "lstm_lm",
+    "mobilenetv3_large",
+    "resnet18",
+    "shufflenet_v2",
+    "t5_small_encoder",
+    "wavenet_tcn",
+    "yolov8n",
+];
+
+/// Writes `results/fp16.md`.
+pub(crate) fn fp16() -> Result<()> {
+    let home = root().join("target/peers");
+    let python = home.join("bin/python");
+    if !python.exists() {
+        let place = text(&home)?;
+        run("python3", &["-m", "venv", place], &[])?;
+        let install = ["-m", "pip", "install", "--quiet", "--no-deps"];
+        run(text(&python)?, &[&install[..], &PACKAGES[..]].concat(), &[])?;
+    }
+    let binary = release_binary()?;
+    let script = root().join("crates/onnxfit-rewrite/tests/peers/fp16.py");
+    let out = root().join("results/fp16.md");
+    let mut arguments = vec![text(&script)?, text(&out)?, text(&binary)?];
+    let zoo = home.join("zoo");
+    let sizes = shared().join("zoo/graphs");
+    let graphs: Vec<String> = ZOO
+        .iter()
+        .map(|name| sizes.join(format!("{name}.onnx")))
+        .filter(|path| path.exists())
+        .map(|path| path.display().to_string())
+        .collect();
+    if graphs.is_empty() {
+        eprintln!("no zoo beside the repository: only the models of packages");
+    } else {
+        std::fs::create_dir_all(&zoo)?;
+        let example = ["run", "--release", "--quiet", "-p", "onnxfit-rewrite", "--example", "half", "--", text(&zoo)?];
+        let graphs: Vec<&str> = graphs.iter().map(String::as_str).collect();
+        run("cargo", &[&example[..], &graphs[..]].concat(), &[])?;
+        arguments.extend(["--zoo", text(&zoo)?, "--sizes", text(&sizes)?]);
+    }
+    run(text(&python)?, &arguments, &[])
+}
+
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().with_context(|| format!("`{}` is no UTF-8", path.display()))
+}

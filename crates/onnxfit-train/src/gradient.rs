@@ -70,6 +70,8 @@ pub struct Gradients {
     pub statistics: Vec<Gradient>,
     /// The inputs that the gradients are added to, if they accumulate; one for each gradient.
     pub sums: Vec<String>,
+    /// The gradient of each value on the way, by the value's name.
+    pub(crate) value_gradients: BTreeMap<String, String>,
     /// Parameters that the loss does not depend on.
     pub unreached: Vec<String>,
     /// Operators without a gradient, with the parameters that were frozen for them.
@@ -329,6 +331,11 @@ impl Pass<'_> {
         for id in self.order.iter().rev().filter(|id| self.activity.is_on_the_way(graph, **id)) {
             self.write_backward(&mut tape, *id, &mut parts)?;
         }
+        let named = |(id, parts): (&ValueId, &Vec<Var>)| match parts.as_slice() {
+            [only] => Some((graph.value(*id).name.clone(), tape.name(*only).to_owned())),
+            _ => None,
+        };
+        let value_gradients: BTreeMap<String, String> = parts.iter().filter_map(named).collect();
         let mut gradients = Vec::new();
         let mut sums = Vec::new();
         let mut renamed = BTreeMap::new();
@@ -386,7 +393,16 @@ impl Pass<'_> {
         let graph_proto = tape.into_graph(&name, inputs, infos);
         let model = finish(proto, graph_proto)?;
         let loss = graph.value(self.loss).name.clone();
-        Ok(Gradients { model, loss, gradients, statistics, sums, unreached: Vec::new(), cut_off: Vec::new() })
+        Ok(Gradients {
+            model,
+            loss,
+            gradients,
+            statistics,
+            sums,
+            value_gradients,
+            unreached: Vec::new(),
+            cut_off: Vec::new(),
+        })
     }
 
     /// Copies what the loss and the kept values need, with nodes replaced where training differs.

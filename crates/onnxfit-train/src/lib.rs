@@ -13,6 +13,7 @@ mod lift;
 mod loss;
 mod optimizer;
 mod plan;
+mod recompute;
 mod registry;
 mod reverse;
 mod rules;
@@ -27,6 +28,7 @@ pub use gradient::{BatchNorm, Gradient, GradientOptions, Gradients, Missing, dif
 pub use loss::{Loss, LossKind, LossTerm, Objective, Per, TermNames};
 pub use optimizer::{Group, Moments, Optimizer, ParameterNames, Rule, Update};
 pub use plan::{PlanOptions, TrainingPlan};
+pub use recompute::{Recompute, RecomputeReport, recompute};
 pub use registry::differentiable_operators;
 pub use runner::{Part, SessionRunner, StepRunner};
 pub use schedule::{Decay, Schedule};

@@ -137,15 +137,22 @@ fn backward(c: &mut Reverse<'_>) -> RuleResult {
         }
         return Ok(());
     }
-    let (mean, variance) = (c.x(3)?, c.x(4)?);
+    frozen(c, dy, rank, epsilon)
+}
+
+/// With stored statistics the operator is linear in everything but the variance.
+fn frozen(c: &mut Reverse<'_>, dy: Var, rank: usize, epsilon: f64) -> RuleResult {
+    let (x, scale, mean, variance) = (c.x(0)?, c.x(1)?, c.x(3)?, c.x(4)?);
+    let axes = axes_of(rank);
+    let element_type = c.element_type();
     let inverse = inverse_deviation(c.tape, variance, element_type, epsilon);
+    let factor = c.mul(scale, inverse);
     if c.wants(0) {
-        let factor = c.mul(scale, inverse);
         let factor = per_channel(c.tape, factor, rank);
         let gradient = c.mul(dy, factor);
         c.give(0, gradient);
     }
-    if c.wants(1) {
+    if c.wants(1) || c.wants(4) {
         // Σ dy (x - mean) / deviation, with the division on the short vector.
         let mean = per_channel(c.tape, mean, rank);
         let centered = c.sub(x, mean);
@@ -153,6 +160,18 @@ fn backward(c: &mut Reverse<'_>) -> RuleResult {
         let sum = c.reduce_sum(weighted, &axes, false);
         let gradient = c.mul(sum, inverse);
         c.give(1, gradient);
+        if c.wants(4) {
+            let square = c.mul(inverse, factor);
+            let slope = c.mul(gradient, square);
+            let gradient = c.times(slope, -0.5);
+            c.give(4, gradient);
+        }
+    }
+    if c.wants(3) {
+        let sum = c.reduce_sum(dy, &axes, false);
+        let gradient = c.mul(sum, factor);
+        let gradient = c.neg(gradient);
+        c.give(3, gradient);
     }
     Ok(())
 }

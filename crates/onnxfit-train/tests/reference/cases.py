@@ -172,6 +172,7 @@ bn = dict(x=normal(3, 4, 3, 2), g=positive(4), b=normal(4), m=normal(4), v=posit
 for mode in ["frozen", "training"]:
     case("batch_norm_" + mode, "y = BatchNormalization(x, g, b, m, v)", bn, train=["x", "g", "b"], batch_norm=mode)
     case("batch_norm_2d_" + mode, "y = BatchNormalization(x, g, b, m, v)", {**bn, "x": normal(5, 4)}, train=["x", "g", "b"], batch_norm=mode)
+case("batch_norm_statistics", "y = BatchNormalization<epsilon = 0.01>(x, g, b, m, v)", bn)
 case("layer_norm", "y = LayerNormalization(x, g, b)", dict(x=normal(2, 3, 8), g=positive(8), b=normal(8)), dynamic={"x": "B,S,8"})
 case("layer_norm_axis1", "y = LayerNormalization<axis = 1, epsilon = 0.01>(x, g)", dict(x=normal(2, 3, 4), g=positive(3, 4)))
 case("rms_norm", "y = RMSNormalization(x, g)", dict(x=normal(2, 3, 8), g=positive(8)), opset=23)

@@ -139,19 +139,24 @@ pub fn write_text(out: &mut impl Write, view: &ConvertView) -> io::Result<()> {
         writeln!(out, "step back {}: {}; kept {n_kept} nodes: {}{more}", index + 1, round.problem, first.join(", "))?;
     }
     if let Some(verify) = &view.verify {
-        writeln!(out, "\n{}: {}", if verify.agrees { "verified" } else { "NOT the same answer" }, verify.how)?;
-        for output in &verify.outputs {
-            let problem = output.problem.as_ref().map_or_else(String::new, |problem| format!(" ({problem})"));
-            writeln!(
-                out,
-                "  {}: max abs error {:.2e}, relative L2 {:.2e}, cosine {:.6}{problem}",
-                output.name, output.max_absolute_error, output.relative_l2, output.cosine
-            )?;
-        }
-        writeln!(out, "  tolerance: {}", verify.tolerance)?;
+        write_verify(out, verify)?;
     }
     if !view.files.is_empty() {
         writeln!(out, "\nwritten: {}", view.files.join(", "))?;
     }
     write_diagnostics(out, &view.diagnostics)
+}
+
+/// The comparison, output by output.
+pub(crate) fn write_verify(out: &mut impl Write, verify: &VerifyView) -> io::Result<()> {
+    writeln!(out, "\n{}: {}", if verify.agrees { "verified" } else { "NOT the same answer" }, verify.how)?;
+    for output in &verify.outputs {
+        let problem = output.problem.as_ref().map_or_else(String::new, |problem| format!(" ({problem})"));
+        writeln!(
+            out,
+            "  {}: max abs error {:.2e}, relative L2 {:.2e}, cosine {:.6}{problem}",
+            output.name, output.max_absolute_error, output.relative_l2, output.cosine
+        )?;
+    }
+    writeln!(out, "  tolerance: {}", verify.tolerance)
 }

@@ -4,6 +4,7 @@
 //! written to whatever `impl Write` it is given. Sizes in JSON are integers named `*_bytes`.
 
 pub mod blame;
+pub mod bytes_in;
 pub mod check;
 pub mod convert;
 pub mod fix;

@@ -26,6 +26,14 @@ pub enum RewriteError {
         /// The most that are made.
         limit: usize,
     },
+    /// An input does not hold images, or not such as were described.
+    #[error("input `{input}` cannot take bytes: {reason}")]
+    NoByteInput {
+        /// The input.
+        input: String,
+        /// Why.
+        reason: String,
+    },
     /// The graph is not sound, before or after the change.
     #[error(transparent)]
     Graph(#[from] GraphError),

@@ -3,6 +3,7 @@
 //!
 //! Nothing appears under the final name unless the answers agree.
 
+mod bytes_in;
 mod gate;
 mod halve;
 mod probe;
@@ -34,6 +35,7 @@ use ranges::Seen;
 use samples::Samples;
 use workplace::Workplace;
 
+pub use bytes_in::{ByteLayout, BytesIn, BytesInOptions, bytes_in};
 pub use gate::{MaxDrop, Metric};
 
 /// A half-width float type.
@@ -84,17 +86,7 @@ pub fn convert(
         HalfFloat::Bfloat16 => HalfType::Bfloat16,
     };
     let mut diagnostics = Vec::new();
-    if let (Some(first), false) = (&model.file().first_unknown_field, options.force) {
-        let path = model.file().path().to_owned();
-        return Err(onnxfit_onnx::OnnxError::WouldLose { path, first: first.clone() }.into());
-    }
-    let absent = if options.random_weights.is_some() { Vec::new() } else { weights::absent(model) };
-    if let (Some(first), false) = (absent.first(), options.no_run) {
-        return Err(Error::Rewrite {
-            message: format!("{} weights are absent, first `{first}`: the model cannot run", absent.len()),
-            hint: Some("put the data file beside the model, or try with `--random-weights SEED`".to_owned()),
-        });
-    }
+    refuse_losses(model, options.force, options.random_weights.is_some() || options.no_run)?;
     let workplace = Workplace::begin(&options.output, model)?;
     let inlined =
         inline_functions(model.graph()).map_err(|error| Error::Rewrite { message: error.to_string(), hint: None })?;
@@ -134,6 +126,22 @@ pub fn convert(
     }
     view.diagnostics = diagnostics.iter().map(DiagnosticView::from).collect();
     Ok(view)
+}
+
+/// Refuses a model that would lose fields, or, unless `may_lack`, one whose weights are absent.
+fn refuse_losses(model: &Model, force: bool, may_lack: bool) -> Result<(), Error> {
+    if let (Some(first), false) = (&model.file().first_unknown_field, force) {
+        let path = model.file().path().to_owned();
+        return Err(onnxfit_onnx::OnnxError::WouldLose { path, first: first.clone() }.into());
+    }
+    let absent = if may_lack { Vec::new() } else { weights::absent(model) };
+    match absent.first() {
+        Some(first) => Err(Error::Rewrite {
+            message: format!("{} weights are absent, first `{first}`: the model cannot run", absent.len()),
+            hint: Some("put the data file beside the model, or try with `--random-weights SEED`".to_owned()),
+        }),
+        None => Ok(()),
+    }
 }
 
 /// Inputs for the sizes of the request; sizes that nobody gave are 1, and that is said.

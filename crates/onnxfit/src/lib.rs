@@ -35,7 +35,9 @@ mod verify;
 mod weights;
 
 pub use check::check;
-pub use convert::{ConvertOptions, HalfFloat, MaxDrop, Metric, convert};
+pub use convert::{
+    ByteLayout, BytesIn, BytesInOptions, ConvertOptions, HalfFloat, MaxDrop, Metric, bytes_in, convert,
+};
 pub use error::Error;
 pub use explain::{ExplainContext, explain};
 pub use fix::{FixOptions, fix};

@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use clap::{ArgGroup, Args};
-use onnxfit::{ConvertOptions, HalfFloat, MaxDrop, Model, Provider, Request};
+use onnxfit::{ByteLayout, BytesIn, BytesInOptions, ConvertOptions, HalfFloat, MaxDrop, Model, Provider, Request};
 
 use crate::arguments::ModelArguments;
 use crate::progress::Bar;
 
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("target").required(true).args(["fp16", "bf16"]))]
+#[command(group = ArgGroup::new("target").required(true).args(["fp16", "bf16", "uint8_input"]))]
 pub(crate) struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
@@ -22,6 +22,11 @@ pub(crate) struct Arguments {
     /// To bfloat16
     #[arg(long)]
     bf16: bool,
+    /// Bytes in: the model divides by `scale`, subtracts `mean`, divides by `std`
+    #[arg(long, value_name = "KEY=VALUE", num_args = 0..=5, value_parser = parse_pair,
+          long_help = "Bytes in: (byte / scale - mean) / std moves into the model. Keys: mean=0.485,0.456,0.406 \
+          std=0.229,0.224,0.225 layout=nhwc scale=255 input=NAME")]
+    uint8_input: Option<Vec<(String, String)>>,
     /// Inputs to measure ranges and compare answers on: an `.npz` file or a folder of them
     #[arg(long, value_name = "PATH")]
     calib: Option<PathBuf>,
@@ -58,6 +63,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let mut request = Request::new(Provider::Cpu);
     arguments.model.bind(&mut request);
     let model = Model::open(&arguments.model.model)?;
+    if let Some(pairs) = &arguments.uint8_input {
+        return bytes_in(arguments, pairs, &model, &request);
+    }
     let options = ConvertOptions {
         target: if arguments.bf16 { HalfFloat::Bfloat16 } else { HalfFloat::Float16 },
         output: arguments.output.clone(),
@@ -76,4 +84,43 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     drop(bar);
     super::answer(arguments.json, &view, |mut out| onnxfit::report::convert::write_text(&mut out, &view))?;
     Ok(if view.converted { 0 } else { 1 })
+}
+
+fn bytes_in(arguments: &Arguments, pairs: &[(String, String)], model: &Model, request: &Request) -> Result<u8> {
+    let mut bytes = BytesIn::default();
+    for (key, value) in pairs {
+        match (key.as_str(), value.as_str()) {
+            ("mean", numbers) => bytes.mean = parse_numbers(numbers)?,
+            ("std", numbers) => bytes.deviation = parse_numbers(numbers)?,
+            ("scale", number) => bytes.scale = number.parse().with_context(|| format!("scale={number}"))?,
+            ("layout", "nhwc") => bytes.layout = ByteLayout::Nhwc,
+            ("layout", "nchw") => bytes.layout = ByteLayout::Nchw,
+            ("input", name) => bytes.input = Some(name.to_owned()),
+            _ => bail!("`{key}={value}` is none of mean=…, std=…, scale=…, layout=nhwc, layout=nchw, input=NAME"),
+        }
+    }
+    let options = BytesInOptions {
+        bytes,
+        output: arguments.output.clone(),
+        seed: arguments.seed,
+        random_weights: arguments.random_weights,
+        force: arguments.force,
+        offline: arguments.offline,
+        worker: std::env::current_exe()?,
+    };
+    let bar = Bar::new();
+    let view = onnxfit::bytes_in(model, request, &options, &bar)?;
+    drop(bar);
+    super::answer(arguments.json, &view, |mut out| onnxfit::report::bytes_in::write_text(&mut out, &view))?;
+    Ok(if view.converted { 0 } else { 1 })
+}
+
+fn parse_pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as `mean=0.5`")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+fn parse_numbers(text: &str) -> Result<Vec<f32>> {
+    let numbers = text.split(',').map(|number| number.trim().parse::<f32>());
+    numbers.collect::<Result<_, _>>().with_context(|| format!("`{text}` is no list of numbers"))
 }

@@ -145,7 +145,8 @@ fn add(seen: &mut Seen, tensor: &Tensor, target: HalfType) {
     seen.add(numbers.iter().map(|number| f32::from_le_bytes(*number)), target);
 }
 
-/// The float values that nodes of the main graph make, in file order, with their bytes.
+/// The values that nodes of the main graph make and that are or may be float, in file order, with
+/// their bytes.
 pub(crate) fn float_values(model: &GraphModel, inputs: &Tensors) -> Vec<(String, u64)> {
     let shape = |tensor: &Tensor| tensor.shape().iter().map(|dim| i64::try_from(*dim).unwrap_or(i64::MAX)).collect();
     let bindings = Bindings {
@@ -158,7 +159,8 @@ pub(crate) fn float_values(model: &GraphModel, inputs: &Tensors) -> Vec<(String,
     let outputs = nodes.flat_map(|(_, node)| node.outputs.iter().copied().flatten());
     let floats = outputs.filter_map(|id| {
         let fact = facts.get(id)?;
-        let is_float = fact.element_type == Some(DataType::Float);
+        // Where the type is not known, the run tells it.
+        let is_float = fact.element_type.is_none_or(|element_type| element_type == DataType::Float);
         let bytes = fact.concrete_bytes().map_or(UNKNOWN_BYTES, |bytes| bytes.get());
         is_float.then(|| (model.graph.value(id).name.clone(), bytes))
     });

@@ -39,7 +39,7 @@ pub(crate) fn dominant(moment: &Moment) -> String {
     let percent = |bytes: Bytes| format!("{:.0} %", 100.0 * bytes.ratio_to(total));
     let mut sums: Vec<(Bytes, &str, &[OwnerKind])> =
         groups.iter().map(|(name, kinds)| (moment.bytes_of(kinds), *name, *kinds)).collect();
-    sums.sort_by(|left, right| right.0.cmp(&left.0));
+    sums.sort_by_key(|(bytes, ..)| std::cmp::Reverse(*bytes));
     let (largest, name, kinds) = sums[0];
     let is_most = largest.get() * 2 > total.get();
     let mut sentence = if is_most {

@@ -105,11 +105,17 @@ struct Probe<F> {
 
 impl<F: FnMut(i64) -> Option<GrowthPointView>> Probe<F> {
     fn explore(&mut self, name: &str, size: i64) -> GrowthView {
-        let near = near(size);
-        for &point in &near {
-            self.at(point);
+        let mut near = near(size);
+        self.all(&near);
+        let mut formula = self.formula();
+        if formula.is_none() {
+            // Another tensor may take over on the way: closer together, they may be on one side.
+            near.extend(nearer(size));
+            near.sort_unstable();
+            near.dedup();
+            self.all(&near);
+            formula = self.formula();
         }
-        let formula = self.formula();
         let asked = self.at(size).and_then(|point| point.fits);
         let (fits, not) = match asked {
             Some(true) => self.upwards(size),
@@ -124,6 +130,13 @@ impl<F: FnMut(i64) -> Option<GrowthPointView>> Probe<F> {
             largest_that_fits: fits,
             smallest_that_does_not: not,
             refused_by_model: self.refused,
+        }
+    }
+
+    /// Replays some sizes.
+    fn all(&mut self, sizes: &[i64]) {
+        for &size in sizes {
+            self.at(size);
         }
     }
 
@@ -206,6 +219,11 @@ fn near(size: i64) -> Vec<i64> {
     };
     sizes.retain(|&size| (1..=SIZE_MAX).contains(&size));
     sizes
+}
+
+/// Sizes at and below this one, closer together.
+fn nearer(size: i64) -> Vec<i64> {
+    if size % 8 == 0 { vec![size / 8 * 5, size / 8 * 6, size / 8 * 7, size] } else { Vec::new() }
 }
 
 /// The polynomial of degree two or less with whole coefficients on which all points lie.

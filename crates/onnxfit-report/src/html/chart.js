@@ -390,7 +390,7 @@ class Chart {
     const body = element("tbody", {});
     const cells = (...texts) => {
       const row = element("tr", {});
-      texts.forEach((text, index) => row.append(element("td", { class: index < 2 ? "n" : index === 3 && !withMade ? "quiet" : "long" }, text)));
+      texts.forEach((text, index) => row.append(element("td", { class: index < 2 ? "n" : index % 2 ? "kind" : "long" }, text)));
       body.append(row);
     };
     const share = (bytes) => (total ? ((100 * bytes) / total).toFixed(1) + " %" : "");

@@ -340,14 +340,9 @@ pub(super) fn growth(out: &mut impl Write, check: &CheckView) -> io::Result<()> 
     }
     writeln!(out, "<section aria-labelledby=\"h-growth\">\n<h2 id=\"h-growth\">What each dimension does</h2>")?;
     for dim in &check.growth {
-        writeln!(
-            out,
-            "<h3><code>{}</code>{}{}</h3>\n<p>{}.</p>",
-            Escaped(&dim.dim),
-            if dim.limit_text().is_empty() { "" } else { ": " },
-            Escaped(dim.limit_text()),
-            Escaped(sentence(&dim.formula_text()))
-        )?;
+        let limit = dim.limit_text();
+        let heading = if limit.is_empty() { &dim.dim } else { &limit };
+        writeln!(out, "<h3>{}</h3>\n<p>{}.</p>", Escaped(heading), Escaped(sentence(&dim.formula_text())))?;
         table(out, "Sizes that were replayed", &["#size", "#tensors", "#predicted peak", "fits"])?;
         for point in &dim.points {
             let fits = point.fits.map_or("–", |fits| if fits { "✓ yes" } else { "✕ no" });

@@ -12,6 +12,7 @@ mod gradient;
 mod lift;
 mod loss;
 mod optimizer;
+mod order;
 mod plan;
 mod recompute;
 mod registry;

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use onnxfit_base::Bytes;
 use onnxfit_graph::Model;
 use onnxfit_onnx::DataType;
-use onnxfit_onnx::proto::{GraphProto, ModelProto, NodeProto};
+use onnxfit_onnx::proto::{GraphProto, ModelProto};
 use onnxfit_shape::Bindings;
 
 pub use choose::Recompute;
@@ -24,6 +24,7 @@ use cuts::Forward;
 use crate::emit::int;
 use crate::error::TrainError;
 use crate::gradient::Gradients;
+use crate::order::{deepest_leaves_first, topological};
 use crate::tape::Tape;
 
 /// What recomputing is expected to do.
@@ -76,7 +77,8 @@ pub fn recompute(
         rewritten.node.push(node);
     }
     writer.tape.append_to(&mut rewritten);
-    sort(&mut rewritten)?;
+    topological(&mut rewritten.node)?;
+    deepest_leaves_first(&mut rewritten.node);
     let model = Model::from_proto(&ModelProto { graph: Some(rewritten), ..proto })?;
     Ok(Some((Gradients { model, ..gradients.clone() }, report)))
 }
@@ -167,43 +169,4 @@ impl Writer<'_> {
         let same = tape.reshape(value, shape);
         tape.name(same).to_owned()
     }
-}
-
-/// Brings nodes into an order in which each comes after what it reads.
-fn sort(graph: &mut GraphProto) -> Result<(), TrainError> {
-    let mut maker: BTreeMap<&str, usize> = BTreeMap::new();
-    for (index, node) in graph.node.iter().enumerate() {
-        node.output.iter().for_each(|name| {
-            maker.insert(name, index);
-        });
-    }
-    let before: Vec<BTreeSet<usize>> = graph.node.iter().map(|node| reads(node, &maker)).collect();
-    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); before.len()];
-    before.iter().enumerate().for_each(|(index, before)| before.iter().for_each(|maker| readers[*maker].push(index)));
-    let mut n_waiting: Vec<usize> = before.iter().map(BTreeSet::len).collect();
-    let mut ready: BTreeSet<usize> = (0..before.len()).filter(|index| n_waiting[*index] == 0).collect();
-    let mut order = Vec::new();
-    while let Some(index) = ready.pop_first() {
-        order.push(index);
-        for reader in &readers[index] {
-            n_waiting[*reader] -= 1;
-            if n_waiting[*reader] == 0 {
-                ready.insert(*reader);
-            }
-        }
-    }
-    if order.len() != graph.node.len() {
-        return Err(TrainError::Model("recomputing made a cycle".to_owned()));
-    }
-    let mut nodes: Vec<Option<NodeProto>> = std::mem::take(&mut graph.node).into_iter().map(Some).collect();
-    graph.node = order.into_iter().filter_map(|index| nodes[index].take()).collect();
-    Ok(())
-}
-
-fn reads(node: &NodeProto, maker: &BTreeMap<&str, usize>) -> BTreeSet<usize> {
-    let mut found: BTreeSet<usize> = node.input.iter().filter_map(|name| maker.get(name.as_str()).copied()).collect();
-    for graph in node.attribute.iter().filter_map(|attribute| attribute.g.as_deref()) {
-        found.extend(graph.node.iter().flat_map(|inner| reads(inner, maker)));
-    }
-    found
 }

@@ -11,6 +11,8 @@ use onnxfit_onnx::DataType;
 use onnxfit_onnx::proto::{AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto};
 use prost::Message;
 
+use crate::order::deepest_leaves_first;
+
 /// A value of the graph under construction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Var(usize);
@@ -213,6 +215,7 @@ impl Tape {
         output: Vec<ValueInfoProto>,
     ) -> GraphProto {
         self.drop_dead(&output);
+        deepest_leaves_first(&mut self.nodes);
         GraphProto {
             node: self.nodes,
             name: Some(name.to_owned()),

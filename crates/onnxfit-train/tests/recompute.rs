@@ -78,7 +78,7 @@ fn measured(library: &'static Library, model: &Model, feeds: &Tensors) -> (u64, 
         session.run(feeds).unwrap();
         seconds = seconds.min(started.elapsed().as_secs_f64());
         let trace = session.take_trace().unwrap();
-        peak = trace.peak.get();
+        peak = trace.peak_in_use.get();
     }
     (peak, seconds)
 }
@@ -108,7 +108,9 @@ fn check(model: &Model, x: &[u64]) -> Option<(f64, f64, f64)> {
     let (before, seconds_before) = measured(library, &plain.model, &feeds);
     let (after, seconds_after) = measured(library, &again.model, &feeds);
     let (memory, time) = (after as f64 / before as f64, seconds_after / seconds_before);
-    eprintln!("{report:?}\nmeasured {before} -> {after} ({memory:.2}), time {seconds_before:.3} -> {seconds_after:.3} s ({time:.2})");
+    eprintln!(
+        "{report:?}\nmeasured {before} -> {after} ({memory:.2}), time {seconds_before:.3} -> {seconds_after:.3} s ({time:.2})"
+    );
     let predicted = report.kept_after_bytes.get() as f64 / report.kept_before_bytes.get() as f64;
     Some((memory, time, predicted))
 }

@@ -141,7 +141,13 @@ struct Outcome {
 fn compare(library: &'static Library, case: &Value) -> Option<Result<Outcome, String>> {
     let name = case["name"].as_str().unwrap();
     let model = read(&graphs().join(format!("{name}.onnx")))?;
-    let n_weights: i64 = model.graph.initializers().iter().filter_map(|id| model.graph.value(*id).tensor()).map(|tensor| tensor.dims.iter().product::<i64>()).sum();
+    let n_weights: i64 = model
+        .graph
+        .initializers()
+        .iter()
+        .filter_map(|id| model.graph.value(*id).tensor())
+        .map(|tensor| tensor.dims.iter().product::<i64>())
+        .sum();
     if n_weights > N_WEIGHTS_MAX && std::env::var_os("ONNXFIT_ZOO").is_none() {
         eprintln!("{name} has {n_weights} weights: only with ONNXFIT_ZOO=all");
         return None;

@@ -26,5 +26,6 @@ mod weights;
 mod workspace;
 
 pub use predict::{
-    Breakdown, PeakReport, Prediction, Provider, RunPrediction, SessionOptions, compile_session, predict, predict_compiled,
+    Breakdown, PeakReport, Prediction, Provider, RunPrediction, SessionOptions, compile_session, predict,
+    predict_compiled,
 };

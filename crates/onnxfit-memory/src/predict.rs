@@ -7,7 +7,7 @@ use crate::arena::{ArenaConfig, ArenaStats, RegionAddresses};
 use crate::compile::{CompileOptions, compile};
 use crate::lower::lower;
 use crate::order::ExecutionOrder;
-use crate::overhead::{Band, cuda_overhead};
+use crate::overhead::{Band, Bound, cuda_overhead, driver_rounding};
 use crate::peak::{Moment, moment, peak_moment};
 use crate::plan::PlanOptions;
 use crate::program::{NodeProvider, Place};
@@ -75,6 +75,13 @@ impl SessionOptions {
         matches!(self.provider, Provider::Cuda { .. })
     }
 
+    fn compute_capability(&self) -> Option<(u32, u32)> {
+        match self.provider {
+            Provider::Cpu => None,
+            Provider::Cuda { compute_capability } => compute_capability,
+        }
+    }
+
     fn simulate_options(&self) -> SimulateOptions {
         let cuda = self.is_cuda();
         // Linux maps large host blocks from the top down; `cudaMalloc` goes up.
@@ -93,6 +100,8 @@ impl SessionOptions {
             use_device_allocator_for_initializers: self.use_device_allocator_for_initializers,
             shrink_after_run: self.shrink_after_run,
             n_threads: self.n_threads.max(1),
+            compute_capability: self.compute_capability(),
+            workspace_bound: Bound::Expected,
         }
     }
 }
@@ -177,7 +186,9 @@ pub fn predict_compiled(compiled: &Compiled, runs: &[RunSizes], options: &Sessio
     let place = if options.is_cuda() { Place::Device } else { Place::Host };
     let overhead = match options.provider {
         Provider::Cpu => Band::default(),
-        Provider::Cuda { compute_capability } => cuda_overhead(&compiled.program, compute_capability, 1),
+        Provider::Cuda { compute_capability } => {
+            cuda_overhead(&compiled.program, compute_capability, 1).plus(driver_rounding(&outcome.trace))
+        }
     };
     let load_peak = match place {
         Place::Host => outcome.load_peak_events.0,
@@ -189,7 +200,7 @@ pub fn predict_compiled(compiled: &Compiled, runs: &[RunSizes], options: &Sessio
     Prediction {
         load: stats_at(&outcome.load, place),
         breakdown: breakdown(&predicted, stats_at(&outcome.load, place), &outcome, place, load_peak, arena, overhead),
-        device: Band::exact(arena).plus(overhead),
+        device: arena_band(compiled, runs, options, &outcome, arena).plus(overhead),
         diagnostics: diagnostics(compiled, runs),
         runs: predicted,
         failure: outcome.failure,
@@ -214,6 +225,27 @@ fn run_prediction(run: &RunOutcome, outcome: &Outcome, place: Place, _load_peak:
         released: stats_at(&run.released, place),
         peak: PeakReport { in_use_bytes: stats.max_in_use_bytes, moment: peak_moment(&outcome.trace, place, event) },
     }
+}
+
+/// What the arena holds if libraries take as little scratch as they may, and as much.
+///
+/// An arena that grows by doubling may end up smaller for a larger need; the band spans all three.
+fn arena_band(
+    compiled: &Compiled,
+    runs: &[RunSizes],
+    options: &SessionOptions,
+    outcome: &Outcome,
+    arena: Bytes,
+) -> Band {
+    if !outcome.has_bands {
+        return Band::exact(arena);
+    }
+    let at = |workspace_bound: Bound| {
+        let options = SimulateOptions { workspace_bound, ..options.simulate_options() };
+        held_at_most(&simulate(compiled, &options, runs), Place::Device)
+    };
+    let (low, high) = (at(Bound::Low), at(Bound::High));
+    Band { low: low.min(high).min(arena), expected: arena, high: high.max(low).max(arena) }
 }
 
 /// The most that the arena ever held.

@@ -12,12 +12,14 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::arena::{ArenaConfig, ArenaError, ArenaStats};
+use crate::overhead::Bound;
 use crate::plan::Plan;
 use crate::prepack::{self, OuterWeight};
 use crate::program::{NodeIdx, Place, Program, ValueIdx};
 use crate::sizes::RunSizes;
-use crate::trace::{Event, OwnerKind, Trace};
+use crate::trace::{Event, Owner, OwnerKind, Trace};
 use crate::weights::{self, LoadState};
+use crate::workspace::cuda::persistent::persistent;
 
 use frame::Frame;
 use machine::Machine;
@@ -57,6 +59,10 @@ pub struct SimulateOptions {
     pub shrink_after_run: bool,
     /// Intra-operator threads.
     pub n_threads: u64,
+    /// The card's, such as `(7, 5)`; CUDA kernels choose by it.
+    pub compute_capability: Option<(u32, u32)>,
+    /// Which end of a band counts where a library decides how much scratch a kernel takes.
+    pub workspace_bound: Bound,
 }
 
 /// Why a load or a run ended early.
@@ -127,6 +133,8 @@ pub struct Outcome {
     pub runs: Vec<RunOutcome>,
     /// The first failure; nothing happens after it.
     pub failure: Option<Failure>,
+    /// Whether any kernel's scratch is a band, so that other bounds give other numbers.
+    pub has_bands: bool,
     /// Every event.
     pub trace: Trace,
 }
@@ -146,6 +154,7 @@ pub fn simulate(compiled: &Compiled, options: &SimulateOptions, runs: &[RunSizes
         load_peak_events: machine.peak_events(),
         runs: Vec::new(),
         failure: loaded.err(),
+        has_bands: false,
         trace: Trace::default(),
     };
     for (run, sizes) in runs.iter().enumerate() {
@@ -172,6 +181,7 @@ pub fn simulate(compiled: &Compiled, options: &SimulateOptions, runs: &[RunSizes
         let released = machine.snapshot();
         outcome.runs.push(RunOutcome { at_end, released, host_peak_event, device_peak_event });
     }
+    outcome.has_bands = machine.has_bands;
     outcome.trace = machine.into_trace();
     outcome
 }
@@ -218,6 +228,18 @@ fn load(
             machine.alloc(stored.place, stored.bytes, None, owner)
         };
         held.map_err(|error| Failure { run: None, node: None, place: stored.place, error })?;
+    }
+    if machine.has_device() {
+        for taken in persistent(&compiled.program) {
+            let (node, op_type) = compiled.node_names[taken.node.index()].clone();
+            let owner = Owner { kind: OwnerKind::Prepacked, name: taken.what.into(), node, op_type };
+            let held = if taken.reserved {
+                machine.reserve(Place::Device, taken.bytes, owner)
+            } else {
+                machine.alloc(Place::Device, taken.bytes, None, owner)
+            };
+            held.map_err(|error| Failure { run: None, node: None, place: Place::Device, error })?;
+        }
     }
     if options.prepacking {
         for packed in prepack::packed(&compiled.program, outer) {

@@ -4,6 +4,7 @@
 //! them. An operator without a rule allocates its outputs in order and nothing else.
 
 mod conv;
+pub(crate) mod cuda;
 mod fused;
 mod lrn;
 mod plain;
@@ -15,7 +16,8 @@ mod softmax;
 
 use onnxfit_base::Bytes;
 
-use crate::program::{Node, NodeProvider};
+use crate::overhead::Bound;
+use crate::program::{Node, NodeProvider, Program, WeightValues};
 use crate::sizes::{RunSizes, TensorSize};
 
 /// One allocation step of a kernel.
@@ -43,9 +45,27 @@ pub(crate) struct Call<'a> {
     pub(crate) sizes: &'a RunSizes,
     /// Intra-operator threads.
     pub(crate) n_threads: u64,
+    /// The program that the node belongs to.
+    pub(crate) program: &'a Program,
+    /// The card's, where known.
+    pub(crate) compute_capability: Option<(u32, u32)>,
+    /// Which end of a band counts.
+    pub(crate) bound: Bound,
 }
 
 impl<'a> Call<'a> {
+    /// The integers of a small weight at an input position.
+    pub(crate) fn integers(&self, position: usize) -> Option<Vec<i64>> {
+        let value = self.node.input(position)?;
+        let original = self.program.value(value).copy_of;
+        let weight =
+            self.program.weights.iter().find(|weight| weight.value == value || Some(weight.value) == original)?;
+        match weight.values.as_ref()? {
+            WeightValues::Integers(values) if !weight.overridable => Some(values.clone()),
+            _ => None,
+        }
+    }
+
     /// The tensor at an input position.
     pub(crate) fn input(&self, position: usize) -> Option<&'a TensorSize> {
         self.sizes.tensor(self.node.input(position)?)
@@ -94,13 +114,16 @@ const RULES: &[Entry] = &[
     (NodeProvider::Cpu, "com.microsoft", "SkipSimplifiedLayerNormalization", fused::skip_layer_norm),
 ];
 
-/// The script of one kernel call.
-pub(crate) fn script(call: &Call<'_>) -> Vec<Step> {
+/// The script of one kernel call, and whether any of its scratch is a band.
+pub(crate) fn script(call: &Call<'_>) -> (Vec<Step>, bool) {
     let node = call.node;
+    if node.provider == NodeProvider::Cuda {
+        return cuda::script(call);
+    }
     let rule = RULES.iter().find(|(provider, domain, operator, _)| {
         *provider == node.provider && (*domain == "*" || *domain == node.domain) && *operator == node.op_type
     });
-    rule.and_then(|(.., rule)| rule(call)).unwrap_or_else(|| outputs_in_order(node).collect())
+    (rule.and_then(|(.., rule)| rule(call)).unwrap_or_else(|| outputs_in_order(node).collect()), false)
 }
 
 /// One step for every output that is there.
@@ -116,6 +139,9 @@ pub(crate) fn outputs_then(node: &Node, what: &'static str, bytes: u64) -> Vec<S
 
 /// Whether a node's scratch is known: a rule, or an operator that is known to need none.
 pub(crate) fn is_modelled(node: &Node) -> bool {
+    if node.provider == NodeProvider::Cuda {
+        return cuda::is_modelled(node);
+    }
     let has_rule = RULES.iter().any(|(provider, domain, operator, _)| {
         *provider == node.provider && (*domain == "*" || *domain == node.domain) && *operator == node.op_type
     });

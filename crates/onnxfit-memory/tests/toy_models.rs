@@ -8,6 +8,7 @@ use onnxfit_base::Bytes;
 use onnxfit_memory::arena::{ArenaConfig, ArenaExtendStrategy, ArenaStats};
 use onnxfit_memory::compile::{CompileOptions, compile};
 use onnxfit_memory::lower::lower;
+use onnxfit_memory::overhead::Bound;
 use onnxfit_memory::simulate::{Compiled, Outcome, SimulateOptions, simulate};
 use onnxfit_memory::sizes::{RunSizes, TensorSize};
 use onnxfit_onnx::{DataType, ModelFile};
@@ -63,6 +64,8 @@ impl Toys {
             use_device_allocator_for_initializers: false,
             shrink_after_run: false,
             n_threads: 1,
+            compute_capability: None,
+            workspace_bound: Bound::Expected,
         };
         simulate(compiled, &options, &runs)
     }

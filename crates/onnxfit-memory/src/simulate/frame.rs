@@ -201,7 +201,15 @@ impl<'a> Frame<'a> {
         machine: &mut Machine,
         sink: &mut Option<&mut dyn Sink>,
     ) -> Result<(), Refusal> {
-        let script = workspace::script(&Call { node, sizes: self.sizes, n_threads: machine.n_threads });
+        let (script, is_banded) = workspace::script(&Call {
+            node,
+            sizes: self.sizes,
+            n_threads: machine.n_threads,
+            program: &self.compiled.program,
+            compute_capability: machine.compute_capability,
+            bound: machine.workspace_bound,
+        });
+        machine.has_bands |= is_banded;
         let mut scratch: Vec<Option<Held>> = Vec::new();
         let mut failed = None;
         for step in script {

@@ -7,6 +7,7 @@ use onnxfit_base::Bytes;
 
 use super::{ArenaSnapshot, PatternGroup, SimulateOptions};
 use crate::arena::{Arena, ArenaConfig, ArenaError, Handle, StreamTag};
+use crate::overhead::Bound;
 use crate::program::Place;
 use crate::trace::{BlockId, Event, Owner, Trace};
 
@@ -36,6 +37,10 @@ pub(crate) struct Machine {
     held_bytes: BTreeMap<Place, Bytes>,
     pub(crate) trace: Trace,
     pub(crate) n_threads: u64,
+    pub(crate) compute_capability: Option<(u32, u32)>,
+    pub(crate) workspace_bound: Bound,
+    /// Whether any kernel's scratch was a band.
+    pub(crate) has_bands: bool,
     pub(crate) mem_pattern: bool,
     /// The patterns of every program of the session, by its number and key.
     pub(crate) patterns: BTreeMap<(usize, u64), Rc<PatternGroup>>,
@@ -54,6 +59,9 @@ impl Machine {
             held_bytes: BTreeMap::new(),
             trace: Trace::default(),
             n_threads: options.n_threads,
+            compute_capability: options.compute_capability,
+            workspace_bound: options.workspace_bound,
+            has_bands: false,
             mem_pattern: options.mem_pattern,
             patterns: BTreeMap::new(),
             released_weights: BTreeSet::new(),

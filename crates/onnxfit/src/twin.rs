@@ -157,11 +157,12 @@ impl<'a> Twin<'a> {
             return Judgement { band: band(&free), failure: free.failure.clone(), prediction: free, fit };
         }
         let budget = budget.expect("without a budget everything fits");
-        // What the process holds besides the arena: context, code, handles.
+        // All but what the process holds besides the arena: context, code, handles.
         let arena = free.device.expected - free.breakdown.context_bytes;
-        let besides = [free.device.low, free.device.expected, free.device.high].map(|total| total - arena);
-        let [roomy, likely, cramped] = besides.map(|besides| {
-            let left = budget.saturating_sub(besides);
+        // An end of the band differs from what is expected by context and scratch alike: what the
+        // arena may take is the budget, more or less that difference.
+        let [roomy, likely, cramped] = [free.device.low, free.device.expected, free.device.high].map(|total| {
+            let left = (budget + arena).saturating_sub(total);
             self.predict(runs, levers, Some(left))
         });
         if cramped.failure.is_none() {

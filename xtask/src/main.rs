@@ -1,5 +1,6 @@
 //! Everything a developer of onnxfit runs: `cargo xtask ci`, `tidy`, `test`.
 
+mod accuracy;
 mod ci;
 mod fp16;
 mod gpu;
@@ -15,6 +16,7 @@ cargo xtask COMMAND
   test    the tests alone, with ONNX Runtime at hand (arguments go to the test runner)
   gpu-campaign  pack what a machine with a card needs to hold the twin against it
   tidy    layers, bans, file sizes, module heads
+  accuracy  predicted against measured: results/accuracy.md, .snap; --measure runs what nobody measured
   zoo     every real architecture through `onnxfit check`: results/zoo.md
   fp16    half precision by onnxfit and by four other tools: results/fp16.md";
 
@@ -25,6 +27,8 @@ fn main() -> ExitCode {
         Some(("test", rest)) => ci::test(rest),
         Some(("gpu-campaign", [])) => gpu::pack(),
         Some(("tidy", [])) => tidy::tidy(),
+        Some(("accuracy", [])) => accuracy::accuracy(false),
+        Some(("accuracy", [flag])) if flag == "--measure" => accuracy::accuracy(true),
         Some(("zoo", [])) => zoo::zoo(),
         Some(("fp16", [])) => fp16::fp16(),
         _ => {

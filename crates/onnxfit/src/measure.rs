@@ -219,8 +219,13 @@ fn nodes(prediction: &Prediction, profiled: &Reading, provider: Provider) -> Vec
         let predicted = course.get(run).map(Vec::as_slice).unwrap_or_default();
         let mut at = 0;
         for node in measured {
-            // A node that the twin does not run is passed over; one that it runs besides is skipped.
-            let found = predicted[at..].iter().position(|moment| node.is(&moment.name, &moment.op_type));
+            // A node that the twin does not run is passed over; one that it runs besides is skipped. A
+            // name that only the twin knows was made up for a node that a rewrite put there.
+            let named = predicted[at..].iter().position(|moment| node.is(&moment.name, &moment.op_type));
+            let is_made_up = |moment: &&course::Moment| {
+                *moment.op_type == *node.op_type && measured.iter().all(|other| *other.name != *moment.name)
+            };
+            let found = named.or_else(|| predicted.get(at).filter(is_made_up).map(|_| 0));
             let moment = found.map(|skipped| {
                 at += skipped + 1;
                 &predicted[at - 1]

@@ -17,14 +17,9 @@ pub(super) struct ProfiledNode {
 }
 
 impl ProfiledNode {
-    /// Whether this is the twin's node. A node without a name is profiled as operator and index
-    /// (`KernelScope`, sequential_executor.cc, ORT 1.31).
+    /// Whether this is the twin's node.
     pub(super) fn is(&self, name: &str, op_type: &str) -> bool {
-        let unnamed = || {
-            let number = self.name.strip_prefix(&self.op_type).and_then(|rest| rest.strip_prefix('_'));
-            number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
-        };
-        self.op_type == op_type && (self.name == name || (name.is_empty() && unnamed()))
+        self.op_type == op_type && self.name == name
     }
 }
 
@@ -63,3 +58,6 @@ fn node(event: &Value) -> Option<ProfiledNode> {
         held: bytes("mem_arena_held")?,
     })
 }
+
+#[cfg(test)]
+mod tests;

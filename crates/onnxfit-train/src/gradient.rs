@@ -383,7 +383,10 @@ impl Pass<'_> {
             infos.push(info);
         }
         tape.rename(&renamed);
-        let mut inputs = self.inputs(parameters, &statistics);
+        // What the loss does not depend on keeps its stored value.
+        let reached: Vec<ValueId> =
+            gradients.iter().filter_map(|one: &Gradient| graph.value_named(&one.parameter)).collect();
+        let mut inputs = self.inputs(&reached, &statistics);
         for (sum, gradient) in sums.iter().zip(&gradients) {
             let mut info = self.info(find(graph, "parameter", &gradient.parameter)?);
             info.name = Some(sum.clone());

@@ -5,6 +5,7 @@
 
 mod accumulate;
 mod broadcast;
+mod distill;
 mod emit;
 mod error;
 mod forward;
@@ -24,6 +25,7 @@ mod split;
 mod tape;
 
 pub use accumulate::{StepReport, Trainer};
+pub use distill::{JoinedWeights, TEACHER, join};
 pub use error::{MissingGradient, TrainError};
 pub use gradient::{BatchNorm, Gradient, GradientOptions, Gradients, Missing, differentiate, trainable_parameters};
 pub use loss::{Loss, LossKind, LossTerm, Objective, Per, TermNames};

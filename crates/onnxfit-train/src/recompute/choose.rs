@@ -68,8 +68,8 @@ fn cheapest(forward: &Forward, candidates: &[usize], sums: &[u64], segment_bytes
         let own = if at == n { 0 } else { forward.crossing_bytes(candidates[at]) };
         let reach = |from: usize| sums[boundary(at)].saturating_sub(sums[from]).saturating_sub(own);
         let mut found = (reach(0) <= segment_bytes_max).then_some((own, None));
-        for before in 0..at {
-            let Some((so_far, _)) = cost[before] else { continue };
+        for (before, known) in cost[..at].iter().enumerate() {
+            let Some((so_far, _)) = *known else { continue };
             if reach(boundary(before)) <= segment_bytes_max {
                 let sum = so_far + own;
                 if found.is_none_or(|(known, _)| sum < known) {

@@ -20,8 +20,11 @@ use crate::Error;
 use crate::progress::Progress;
 use crate::verify::runtime_error;
 
-/// More rounds than this hardly ever help: each may keep twice as many nodes as the last.
-const ROUNDS_MAX: usize = 8;
+/// Each round may keep four times as many nodes as the last: the last one, all of a large model.
+const ROUNDS_MAX: usize = 7;
+/// After so many rounds the nodes to blame are looked for again; until then the next in the order
+/// of the last search are kept.
+const ROUNDS_PER_SEARCH: usize = 3;
 /// Answers are compared on so many samples.
 const COMPARED_MAX: usize = 8;
 
@@ -109,6 +112,7 @@ pub(crate) fn halve(halving: &Halving<'_>, progress: &dyn Progress) -> Result<Ha
     options.ranges = Some(seen.iter().map(|(name, seen)| (name.clone(), seen.range())).collect());
 
     let mut rounds: Vec<Round> = Vec::new();
+    let mut ranking: Vec<String> = Vec::new();
     loop {
         progress.doing("converting");
         let (outcome, saved) = convert(halving, &options)?;
@@ -125,7 +129,7 @@ pub(crate) fn halve(halving: &Halving<'_>, progress: &dyn Progress) -> Result<Ha
             let stop = StopReason::Verified;
             return Ok(Halved { outcome, saved, seen, comparisons, rounds, stop });
         }
-        let most = 1usize << rounds.len();
+        let most = 1usize << (2 * rounds.len());
         let (problem, found) = match answered {
             Err(error) => {
                 let node = failing_node(&error).map(str::to_owned);
@@ -141,10 +145,14 @@ pub(crate) fn halve(halving: &Halving<'_>, progress: &dyn Progress) -> Result<Ha
                     let stop = StopReason::Rounds;
                     return Ok(Halved { outcome, saved, seen, comparisons, rounds, stop });
                 }
-                let after =
-                    Probe::write(&outcome.model, &outcome.source(halving.source), &halving.desk.join("half.onnx"))?;
-                let inputs = samples.get(index)?;
-                let found = blame(halving, &options, &outcome, &before, &after, &inputs, most, &mut client, progress)?;
+                ranking.retain(|node| !options.keep_nodes.contains(node));
+                if ranking.is_empty() || rounds.len().is_multiple_of(ROUNDS_PER_SEARCH) {
+                    let source = outcome.source(halving.source);
+                    let after = Probe::write(&outcome.model, &source, &halving.desk.join("half.onnx"))?;
+                    let inputs = samples.get(index)?;
+                    ranking = blame(halving, &options, &outcome, &before, &after, &inputs, &mut client, progress)?;
+                }
+                let found = ranking.iter().take(most).cloned().collect();
                 (problem, found)
             }
         };
@@ -152,7 +160,9 @@ pub(crate) fn halve(halving: &Halving<'_>, progress: &dyn Progress) -> Result<Ha
             let stop = if found.is_empty() { StopReason::NobodyToBlame } else { StopReason::Rounds };
             return Ok(Halved { outcome, saved, seen, comparisons, rounds, stop });
         }
-        progress.said(&format!("{problem}; keeping {} in float", found.join(", ")));
+        let more = if found.len() > 5 { format!(" and {} more", found.len() - 5) } else { String::new() };
+        let first = found.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+        progress.said(&format!("{problem}; keeping {first}{more} in float"));
         options.keep_nodes.extend(found.iter().cloned());
         rounds.push(Round { problem, kept: found });
     }
@@ -201,7 +211,6 @@ fn blame(
     before: &Probe,
     after: &Probe,
     inputs: &Tensors,
-    most: usize,
     client: &mut Client,
     progress: &dyn Progress,
 ) -> Result<Vec<String>, Error> {
@@ -212,5 +221,5 @@ fn blame(
     let found = deviations(&values, before, after, inputs, client, halving.library, progress)?;
     let islands = outcome.report.islands.iter().map(|island| island.node.clone());
     let kept: BTreeSet<String> = islands.chain(options.keep_nodes.iter().cloned()).collect();
-    Ok(suspects(&halving.model.graph, &found, &kept, halving.gate.suspicion(), most))
+    Ok(suspects(&halving.model.graph, &found, &kept, halving.gate.suspicion()))
 }

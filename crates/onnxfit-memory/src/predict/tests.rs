@@ -80,3 +80,77 @@ fn the_peak_of_a_run_with_a_memory_pattern_names_tensors_and_the_gap_between_the
     assert_eq!(run.peak.moment.bytes(), run.peak_in_use_bytes);
     assert!(run.peak.moment.node.is_some());
 }
+
+/// A prediction for a graph of fixed shapes on a T4.
+fn on_a_t4(graph: &str) -> Prediction {
+    let model = Model::from_proto(&onnxfit_onnx::text::parse(graph).unwrap()).unwrap();
+    let facts = onnxfit_shape::infer(&model, &onnxfit_shape::Bindings::default()).graph;
+    let tensor = |id| {
+        let fact = facts.get(id)?;
+        Some(TensorSize { element: fact.element_type?, dims: fact.concrete()? })
+    };
+    let sizes = RunSizes { tensors: model.graph.values().map(|(id, _)| tensor(id)).collect(), ..RunSizes::default() };
+    let provider = Provider::Cuda { compute_capability: Some((7, 5)) };
+    predict(&model, &vec![sizes; 3], &SessionOptions { provider, ..SessionOptions::default() })
+}
+
+#[test]
+fn a_convolution_widens_the_band_by_the_scratch_that_cudnn_may_take() {
+    // Winograd may take 36/16 of x and y: 2 x 9 MiB, in an arena that doubles.
+    let convolution = on_a_t4(
+        "g (float[1, 64, 128, 128] x) => (float[1, 64, 128, 128] y) <float[64, 64, 3, 3] w> {
+            y = Conv <pads = [1, 1, 1, 1]> (x, w)
+        }",
+    );
+    let plain = on_a_t4("g (float[1, 64, 128, 128] x) => (float[1, 64, 128, 128] y) { y = Softmax (x) }");
+    let width = |prediction: &Prediction| prediction.device.high - prediction.device.low;
+    let cards = |prediction: &Prediction| (prediction.device.expected, prediction.breakdown.context_bytes);
+    assert!(width(&convolution) > width(&plain) + Bytes::mib(16), "{:?} {:?}", convolution.device, plain.device);
+    let (expected, context) = cards(&plain);
+    assert_eq!(expected - context, plain.runs.last().unwrap().total_allocated_bytes);
+}
+
+#[test]
+fn an_operator_without_a_cuda_rule_is_named_and_one_on_the_cpu_is_not_asked_for_one() {
+    let prediction = on_a_t4(
+        "g (float[2, 3] x, float[3, 4] z) => (float[2, 4] y) {
+            a = Einsum <equation = \"ij,jk->ik\"> (x, z)
+            y = Relu (a)
+        }",
+    );
+    let named: Vec<&str> = prediction.diagnostics.iter().map(|diagnostic| diagnostic.id).collect();
+    assert_eq!(named, ["unmodelled-op"], "{:?}", prediction.diagnostics);
+}
+
+#[test]
+fn reserved_weights_pass_a_limit_that_regions_may_not() {
+    let graph = "g (float[4, 1024] x) => (float[4, 1024] y) <float[1024, 1024] w> { y = MatMul (x, w) }";
+    let model = Model::from_proto(&onnxfit_onnx::text::parse(graph).unwrap()).unwrap();
+    let predicted = |use_device_allocator_for_initializers| {
+        let options = SessionOptions {
+            provider: Provider::Cuda { compute_capability: Some((7, 5)) },
+            arena: ArenaConfig { limit: Some(Bytes::mib(2)), ..ArenaConfig::default() },
+            use_device_allocator_for_initializers,
+            ..SessionOptions::default()
+        };
+        predict(&model, &[], &options)
+    };
+    assert!(predicted(false).failure.is_some(), "4 MiB of weights do not fit 2 MiB of regions");
+    let reserved = predicted(true);
+    assert_eq!((reserved.failure, reserved.load.total_allocated_bytes), (None, Bytes::mib(4)));
+}
+
+#[test]
+fn thousands_of_banded_nodes_are_predicted_at_once() {
+    let mut graph = "g (float[1, 8, 16, 16] x) => (float[1, 8, 16, 16] y2000) <float[8, 8, 3, 3] w> {".to_owned();
+    for node in 1..=2000 {
+        let input = if node == 1 { "x".to_owned() } else { format!("y{}", node - 1) };
+        graph.push_str(&format!("y{node} = Conv <pads = [1, 1, 1, 1]> ({input}, w)\n"));
+    }
+    graph.push('}');
+    let began = std::time::Instant::now();
+    let prediction = on_a_t4(&graph);
+    eprintln!("2000 nodes, three bounds, unoptimized: {:?}", began.elapsed());
+    assert!(prediction.device.low < prediction.device.expected);
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+}

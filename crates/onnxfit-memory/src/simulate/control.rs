@@ -10,7 +10,7 @@ use onnxfit_base::Bytes;
 use super::Compiled;
 use super::frame::{Fetch, Frame, Refusal, Sink};
 use super::machine::{Held, Machine};
-use crate::program::{DeclaredDim, Node, NodeIdx, ValueIdx};
+use crate::program::{DeclaredDim, Node, NodeIdx, Place, ValueIdx};
 use crate::sizes::{BodyRun, RunSizes};
 
 /// Hands a body's requests to the outputs of the node that owns it.
@@ -111,9 +111,10 @@ impl<'a> Frame<'a> {
         machine: &mut Machine,
         sink: &mut Option<&mut dyn Sink>,
     ) -> Result<(), Refusal> {
+        // Both are on the host whoever runs the loop.
         let mut held = vec![
-            self.take_scratch(index, node, "iteration number", Bytes(8), machine)?,
-            self.take_scratch(index, node, "loop condition", Bytes(1), machine)?,
+            self.take_scratch(index, Place::Host, "iteration number", Bytes(8), machine)?,
+            self.take_scratch(index, Place::Host, "loop condition", Bytes(1), machine)?,
         ];
         let n_carried = node.inputs.len().saturating_sub(2);
         let mut carried: Vec<Held> = Vec::new();

@@ -210,6 +210,10 @@ impl<'a> Frame<'a> {
             bound: machine.workspace_bound,
         });
         machine.has_bands |= is_banded;
+        let place = match node.provider {
+            NodeProvider::Cpu => Place::Host,
+            NodeProvider::Cuda => Place::Device,
+        };
         let mut scratch: Vec<Option<Held>> = Vec::new();
         let mut failed = None;
         for step in script {
@@ -219,7 +223,7 @@ impl<'a> Frame<'a> {
                     None => Ok(()),
                 },
                 Step::Scratch { what, bytes } => {
-                    self.take_scratch(index, node, what, bytes, machine).map(|held| scratch.push(Some(held)))
+                    self.take_scratch(index, place, what, bytes, machine).map(|held| scratch.push(Some(held)))
                 }
                 Step::Give(number) => {
                     if let Some(held) = scratch.get_mut(number).and_then(Option::take) {
@@ -243,15 +247,11 @@ impl<'a> Frame<'a> {
     pub(super) fn take_scratch(
         &self,
         index: NodeIdx,
-        node: &Node,
+        place: Place,
         what: &'static str,
         bytes: Bytes,
         machine: &mut Machine,
     ) -> Result<Held, Refusal> {
-        let place = match node.provider {
-            NodeProvider::Cpu => Place::Host,
-            NodeProvider::Cuda => Place::Device,
-        };
         let (node_name, op_type) = self.compiled.node_names[index.index()].clone();
         let owner = Owner { kind: OwnerKind::Scratch, name: what.into(), node: node_name, op_type };
         machine.alloc(place, bytes, Some(STREAM), owner).map_err(|error| Refusal::Arena(place, error))

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use onnxfit_runtime::{ElementType, Tensor, Tensors};
 
 use crate::error::TrainError;
-use crate::plan::{TrainingPlan, zeros};
+use crate::plan::{LOSS_SCALE, TrainingPlan, zeros};
+use crate::precision::LossScaler;
 use crate::runner::{Part, StepRunner};
 use crate::split::{n_samples, part};
 
@@ -22,6 +23,7 @@ pub struct Trainer<R> {
     zeros: BTreeMap<String, Tensor>,
     step: u64,
     micro_batch: u64,
+    scaler: Option<LossScaler>,
 }
 
 /// How a step went.
@@ -37,7 +39,7 @@ pub struct StepReport {
     pub n_samples: u64,
     /// Samples in each part but the last.
     pub micro_batch: u64,
-    /// How often the step ran out of memory and was redone.
+    /// How often the step ran out of memory, or out of half precision's range, and was redone.
     pub n_retries: u32,
 }
 
@@ -61,8 +63,9 @@ impl<R: StepRunner> Trainer<R> {
                 zero_sums.insert(sum.clone(), zeros(parameter.element_type(), parameter.shape())?);
             }
         }
+        let scaler = plan.loss_scale.map(LossScaler::new);
         let (parameters, states) = (plan.initial.clone(), plan.initial_states()?);
-        Ok(Self { plan, runner, parameters, states, zeros: zero_sums, step: 0, micro_batch })
+        Ok(Self { plan, runner, parameters, states, zeros: zero_sums, step: 0, micro_batch, scaler })
     }
 
     /// The parameters, and the stored statistics of normalizations, as they are now.
@@ -118,7 +121,13 @@ impl<R: StepRunner> Trainer<R> {
                 Ok((loss, gradient_norm)) => {
                     let report = StepReport { step: self.step, loss, gradient_norm, n_samples, micro_batch, n_retries };
                     self.step += 1;
+                    self.scaler.iter_mut().for_each(LossScaler::grow);
                     return Ok(report);
+                }
+                Err(TrainError::NotFinite { what: "gradient", .. })
+                    if self.scaler.as_mut().is_some_and(LossScaler::shrink) =>
+                {
+                    n_retries += 1;
                 }
                 Err(TrainError::Run(error)) if error.is_out_of_memory() && micro_batch > 1 => {
                     self.micro_batch = micro_batch.div_ceil(2);
@@ -182,8 +191,9 @@ impl<R: StepRunner> Trainer<R> {
         scales: &BTreeMap<String, Tensor>,
         rate: f64,
     ) -> Result<(f64, f64), TrainError> {
-        let scalars = self.scalars(rate)?;
+        let (scalars, loss_scale) = (self.scalars(rate)?, self.loss_scale()?);
         let mut inputs: Vec<(&str, &Tensor)> = batch.iter().collect();
+        inputs.extend(loss_scale.iter().map(|scale| (LOSS_SCALE, scale)));
         let own = self.parameters.iter().chain(&self.states).chain(scales).chain(&scalars);
         inputs.extend(own.map(|(name, tensor)| (name.as_str(), tensor)));
         let mut outputs = self.runner.run(Part::Whole, &inputs)?;
@@ -257,6 +267,8 @@ impl<R: StepRunner> Trainer<R> {
             inputs.push((sum.as_str(), tensor));
         }
         inputs.extend(scales.iter().map(|(name, tensor)| (name.as_str(), tensor)));
+        let loss_scale = self.loss_scale()?;
+        inputs.extend(loss_scale.iter().map(|scale| (LOSS_SCALE, scale)));
         let mut outputs = self.runner.run(Part::Gradients, &inputs)?;
         let mut pending = Pending {
             loss: before.map_or(0.0, |pending| pending.loss) + number(&outputs, &gradients.loss)?,
@@ -273,8 +285,13 @@ impl<R: StepRunner> Trainer<R> {
     }
 
     fn scalars(&self, rate: f64) -> Result<BTreeMap<String, Tensor>, TrainError> {
-        let scalars = self.plan.optimizer.scalars(self.step, rate, 1.0);
+        let scalars =
+            self.plan.optimizer.scalars(self.step, rate, 1.0 / self.scaler.as_ref().map_or(1.0, |scaler| scaler.scale));
         scalars.into_iter().map(|(name, value)| Ok((name.to_owned(), scalar(value)?))).collect()
+    }
+
+    fn loss_scale(&self) -> Result<Option<Tensor>, TrainError> {
+        self.scaler.as_ref().map(|scaler| scalar(scaler.scale)).transpose()
     }
 
     fn check_finite(&self, loss: f64, norm: f64) -> Result<(), TrainError> {

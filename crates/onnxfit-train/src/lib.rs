@@ -1,7 +1,12 @@
 //! Training from ONNX files on a stock ONNX Runtime.
 //!
 //! [`differentiate`] turns a model into one that also computes gradients, with standard operators
-//! only. Gradient rules are added by a file in `rules/` and a line in its table of tables.
+//! only; [`recompute`] lets it keep fewer activations. A [`Loss`] and an [`Optimizer`] are graphs
+//! too, and a [`TrainingPlan`] holds them all. A [`Trainer`] makes steps whose result does not
+//! depend on how the batch was cut into parts. [`join`] puts a teacher beside a student.
+//!
+//! Gradient rules are added by a file in `rules/` and a line in its table of tables. The graphs are
+//! made without I/O; only [`SessionRunner`] runs anything.
 
 mod accumulate;
 mod broadcast;
@@ -15,6 +20,7 @@ mod loss;
 mod optimizer;
 mod order;
 mod plan;
+mod precision;
 mod recompute;
 mod registry;
 mod reverse;

@@ -23,7 +23,13 @@ pub struct PlanOptions {
     /// Which axis of an input counts samples, where it is not the first; inputs that are the same
     /// for all samples have none.
     pub batch_axes: BTreeMap<String, Option<usize>>,
+    /// What the loss is multiplied by at first, where gradients are in half precision; it is
+    /// adapted from step to step.
+    pub loss_scale: Option<f64>,
 }
+
+/// The input that the loss is multiplied by.
+pub(crate) const LOSS_SCALE: &str = "loss/precision_scale";
 
 /// The graphs of one training step, and what their inputs and outputs mean.
 #[derive(Clone, Debug)]
@@ -44,6 +50,8 @@ pub struct TrainingPlan {
     pub initial: BTreeMap<String, Tensor>,
     /// Which axis of an input counts samples.
     pub batch_axes: BTreeMap<String, Option<usize>>,
+    /// What the loss is multiplied by at first.
+    pub loss_scale: Option<f64>,
 }
 
 impl TrainingPlan {
@@ -63,8 +71,9 @@ impl TrainingPlan {
             optimizer.settings(name, rank.unwrap_or(0)).is_none()
         };
         let names: Vec<&str> = asked.iter().filter(|name| !is_frozen(name)).map(String::as_str).collect();
-        let at_once = GradientOptions { accumulates: false, ..options.gradient.clone() };
-        let in_parts = GradientOptions { accumulates: true, ..options.gradient.clone() };
+        let loss_scale = options.loss_scale.map(|_| LOSS_SCALE.to_owned());
+        let at_once = GradientOptions { accumulates: false, loss_scale, ..options.gradient.clone() };
+        let in_parts = GradientOptions { accumulates: true, ..at_once.clone() };
         let gradients = differentiate(&objective.model, &objective.loss, &names, &in_parts)?;
         let all = differentiate(&objective.model, &objective.loss, &names, &at_once)?;
         let types = parameter_types(&gradients);
@@ -84,6 +93,7 @@ impl TrainingPlan {
             terms: objective.terms,
             initial,
             batch_axes: options.batch_axes.clone(),
+            loss_scale: options.loss_scale,
         })
     }
 

@@ -58,7 +58,7 @@ impl Band {
 }
 
 /// cuBLAS handles of one thread and session: the thread's (`PerThreadContext`) and the stream's
-/// (`CudaStream`), `cuda_execution_provider.cc` and `cuda_stream_handle.cc`, ORT 1.31.
+/// (`CudaStream`), `cuda_execution_provider.cc` and `cuda_stream_handle.cc`, ORT 1.30-dev.
 const HANDLES_PER_THREAD: u64 = 2;
 
 /// What a CUDA process holds besides its arenas, for one session used by `n_threads` callers.

@@ -304,15 +304,20 @@ fn diagnostics(compiled: &Compiled, runs: &[RunSizes]) -> Vec<Diagnostic> {
             ));
         }
     }
-    let mut unmodelled = std::collections::BTreeMap::<String, (usize, &str)>::new();
-    for node in program.nodes.iter().filter(|node| !workspace::is_modelled(node)) {
-        unmodelled.entry(node.operator()).or_insert((0, &node.name)).0 += 1;
+    let mut unmodelled = std::collections::BTreeMap::<(String, NodeProvider), (usize, &str)>::new();
+    let mut programs = vec![compiled];
+    while let Some(compiled) = programs.pop() {
+        programs.extend(compiled.bodies.values());
+        for node in compiled.program.nodes.iter().filter(|node| !workspace::is_modelled(node)) {
+            unmodelled.entry((node.operator(), node.provider)).or_insert((0, &node.name)).0 += 1;
+        }
     }
-    for (operator, (n_nodes, first)) in unmodelled {
+    for ((operator, provider), (n_nodes, first)) in unmodelled {
+        let place = if provider == NodeProvider::Cuda { " on CUDA" } else { "" };
         diagnostics.push(Diagnostic::warning(
             "unmodelled-op",
             format!(
-                "`{operator}` ({n_nodes} nodes, first `{first}`): its inputs and outputs are counted, not its scratch"
+                "`{operator}`{place} ({n_nodes} nodes, first `{first}`): its inputs and outputs are counted, not its scratch"
             ),
         ));
     }

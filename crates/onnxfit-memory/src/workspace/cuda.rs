@@ -1,6 +1,6 @@
 //! What CUDA kernels allocate besides their outputs, one file an operator family.
 //!
-//! Read from the kernels' sources (`core/providers/cuda`, `contrib_ops/cuda`, ORT 1.31). What a
+//! Read from the kernels' sources (`core/providers/cuda`, `contrib_ops/cuda`, ORT 1.30-dev). What a
 //! library decides at run time (a cuDNN plan, a sort's temporary storage) is a band; everything
 //! else is exact. An operator that is in neither list is not modelled, and said to be.
 

@@ -1,7 +1,7 @@
 //! Fused attention: which kernel computes it, and the workspace of that kernel.
 //!
 //! `contrib_ops/cuda/bert/{multihead_attention,attention}.cc`, `attention_impl.cu`,
-//! `attention_prepare_qkv.cu`, `flash_attention/flash_api.cc` (ORT 1.31), with the kernels that are on
+//! `attention_prepare_qkv.cu`, `flash_attention/flash_api.cc` (ORT 1.30-dev), with the kernels that are on
 //! by default. Unknown compute capability: the least and the most of all choices.
 
 use onnxfit_onnx::DataType;

@@ -1,6 +1,6 @@
 //! Deformable convolution: unrolled patches of as many images as a tenth of the card allows.
 //!
-//! `nn/deform_conv.cc` (ORT 1.31).
+//! `nn/deform_conv.cc` (ORT 1.30-dev).
 
 use super::gpu::cards;
 use super::{Call, Piece, after_outputs, product};

@@ -1,6 +1,6 @@
 //! Flash attention: statistics of every row, and partial outputs where keys are split.
 //!
-//! `contrib_ops/cuda/bert/flash_attention/flash_api.cc` (ORT 1.31).
+//! `contrib_ops/cuda/bert/flash_attention/flash_api.cc` (ORT 1.30-dev).
 
 use super::gpu::cards;
 use super::{Piece, product};

@@ -1,6 +1,6 @@
 //! Attention in which several query heads share keys and values.
 //!
-//! `contrib_ops/cuda/bert/group_query_attention.cc` (ORT 1.31). The sequence so far is known at run
+//! `contrib_ops/cuda/bert/group_query_attention.cc` (ORT 1.30-dev). The sequence so far is known at run
 //! time only; the cache's capacity stands for it. The XQA kernel for single tokens, and quantized
 //! caches, are not modelled.
 

@@ -1,6 +1,6 @@
 //! Matrix inversion: pivots, and a copy that cuBLAS may overwrite.
 //!
-//! `contrib_ops/cuda/inverse.cc` (ORT 1.31).
+//! `contrib_ops/cuda/inverse.cc` (ORT 1.30-dev).
 
 use onnxfit_onnx::DataType;
 

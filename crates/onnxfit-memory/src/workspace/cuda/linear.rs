@@ -1,7 +1,7 @@
 //! Products of matrices: pointer arrays, padding of bytes, weights unpacked from a few bits.
 //!
 //! `math/matmul.cc`, `math/matmul_integer.cc`, `integer_gemm.cc`,
-//! `contrib_ops/cuda/quantization/matmul_{nbits,bnb4}.cc` (ORT 1.31). What cuBLAS takes belongs to its
+//! `contrib_ops/cuda/quantization/matmul_{nbits,bnb4}.cc` (ORT 1.30-dev). What cuBLAS takes belongs to its
 //! handle and is counted there.
 
 use super::{Call, Piece, after_outputs, product};

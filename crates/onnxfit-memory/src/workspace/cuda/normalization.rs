@@ -1,6 +1,6 @@
 //! Normalizations that hand statistics to cuDNN or to themselves.
 //!
-//! `nn/batch_norm.cc`, `nn/instance_norm.cc`, `contrib_ops/cuda/diffusion/group_norm.cc` (ORT 1.31).
+//! `nn/batch_norm.cc`, `nn/instance_norm.cc`, `contrib_ops/cuda/diffusion/group_norm.cc` (ORT 1.30-dev).
 
 use onnxfit_onnx::DataType;
 

@@ -1,6 +1,6 @@
 //! The standard's own `Attention` (opset 23 and 24).
 //!
-//! `core/providers/cuda/llm/attention.cc` (ORT 1.31): flash, then memory-efficient, then unfused with
+//! `core/providers/cuda/llm/attention.cc` (ORT 1.30-dev): flash, then memory-efficient, then unfused with
 //! scores in fp32 whatever the element type.
 
 use onnxfit_onnx::DataType;

@@ -1,7 +1,7 @@
 //! Device memory that kernels take when they are created and keep as long as the session.
 //!
 //! `rnn/cudnn_rnn_base.cc` (weights in cuDNN's layout), `bert/multihead_attention.cc` (cached
-//! sequence offsets), `tensor/upsample.cc` (the table of antialiasing), ORT 1.31.
+//! sequence offsets), `tensor/upsample.cc` (the table of antialiasing), ORT 1.30-dev.
 
 use onnxfit_base::Bytes;
 

@@ -1,6 +1,6 @@
 //! Kernels of the CUDA provider that allocate their outputs and nothing else.
 //!
-//! Read from the sources under `core/providers/cuda` and `contrib_ops/cuda` (ORT 1.31): none of them
+//! Read from the sources under `core/providers/cuda` and `contrib_ops/cuda` (ORT 1.30-dev): none of them
 //! asks for scratch when it infers. Operators that have a rule are not repeated here.
 
 use crate::program::Node;

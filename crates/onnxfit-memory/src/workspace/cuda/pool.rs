@@ -1,6 +1,6 @@
 //! Pools of bytes are computed in floats.
 //!
-//! `nn/pool.cc` (ORT 1.31): `int8` and `uint8` are cast there and back; other types go to cuDNN as
+//! `nn/pool.cc` (ORT 1.30-dev): `int8` and `uint8` are cast there and back; other types go to cuDNN as
 //! they are.
 
 use onnxfit_onnx::DataType;

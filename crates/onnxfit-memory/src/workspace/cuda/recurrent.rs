@@ -1,6 +1,6 @@
 //! LSTM, GRU and RNN through cuDNN.
 //!
-//! `rnn/cudnn_rnn_base.cc` (ORT 1.31). cuDNN's workspace is a band: the gates of every step, which
+//! `rnn/cudnn_rnn_base.cc` (ORT 1.30-dev). cuDNN's workspace is a band: the gates of every step, which
 //! it multiplies out at once, are expected; low is 0; high is three times that and the input.
 
 use super::persistent::{is_constant, reorganized_bytes};

@@ -1,6 +1,6 @@
 //! Reductions: a matrix reduction of ONNX Runtime's own where the axes allow it, else cuDNN.
 //!
-//! `reduction/reduction_ops.cc`, `reduction_functions.{cc,cu}` (ORT 1.31). cuDNN's workspace is not
+//! `reduction/reduction_ops.cc`, `reduction_functions.{cc,cu}` (ORT 1.30-dev). cuDNN's workspace is not
 //! documented: it holds partial results, so 0 is low, one accumulator for every result is expected
 //! and one for every element read is high.
 

@@ -1,6 +1,6 @@
 //! Resizing: where every output coordinate comes from, and the weights of antialiasing.
 //!
-//! `tensor/upsample.cc`, `resize_impl.cu:CalcResizeBufferSize`, `resize_antialias_impl.cu` (ORT 1.31).
+//! `tensor/upsample.cc`, `resize_impl.cu:CalcResizeBufferSize`, `resize_antialias_impl.cu` (ORT 1.30-dev).
 
 use super::{Call, Piece, after_outputs, product, sum};
 

@@ -1,6 +1,6 @@
 //! Selections whose size is found on the device, and indexing by coordinates.
 //!
-//! `tensor/{nonzero_op,compress,gather_nd,scatter_nd}.cc` (ORT 1.31).
+//! `tensor/{nonzero_op,compress,gather_nd,scatter_nd}.cc` (ORT 1.30-dev).
 
 use super::{Call, Piece, after_outputs, axis_of, product, scan_storage};
 

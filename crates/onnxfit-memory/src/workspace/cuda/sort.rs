@@ -1,6 +1,6 @@
 //! Sorting: the largest values of a row, and boxes by their scores.
 //!
-//! `math/topk_impl.cuh`, `object_detection/non_max_suppression{.cc,_impl.cu}` (ORT 1.31). The
+//! `math/topk_impl.cuh`, `object_detection/non_max_suppression{.cc,_impl.cu}` (ORT 1.30-dev). The
 //! temporary storage of `cub::DeviceRadixSort` is a band: it holds second copies of keys and values
 //! and the histograms of its passes, whose number and size depend on the architecture.
 

@@ -1,6 +1,6 @@
 //! Concatenation and splitting: tables that tell which part an index belongs to.
 //!
-//! `tensor/concat.cc`, `tensor/split.cc` (ORT 1.31). Equal parts, up to 32 of them, travel as
+//! `tensor/concat.cc`, `tensor/split.cc` (ORT 1.30-dev). Equal parts, up to 32 of them, travel as
 //! arguments of the kernel; the tables exist in page-locked host memory, too.
 
 use super::{Call, Piece, after_outputs, axis_of};

@@ -47,6 +47,9 @@ struct Outcome {
     differences: Vec<Difference>,
     /// Predicted over measured, less one, of the highest peak.
     peak_error: f64,
+    /// Whether level `all` blocks the layout of its convolutions, which happens on the CPU provider
+    /// only and is not imitated.
+    is_blocked: bool,
 }
 
 impl Outcome {
@@ -146,6 +149,7 @@ fn compare(binary: &Path, row: &Value) -> Result<Outcome> {
         error: None,
         differences: Vec::new(),
         peak_error: 0.0,
+        is_blocked: false,
     };
     let output = Command::new(binary).arg("check").arg(graph(row)).args(arguments(row, opt)).output()?;
     let Ok(answer) = serde_json::from_slice::<Value>(&output.stdout) else {
@@ -164,6 +168,8 @@ fn compare(binary: &Path, row: &Value) -> Result<Outcome> {
             outcome.differences.push(Difference { figure, predicted, measured });
         }
     }
+    let findings = answer["diagnostics"].as_array().into_iter().flatten();
+    outcome.is_blocked = findings.into_iter().any(|finding| text(finding, "id") == "layout-not-imitated");
     outcome.peak_error = highest.0 as f64 / (highest.1 as f64).max(1.0) - 1.0;
     Ok(outcome)
 }
@@ -300,8 +306,16 @@ fn summary(outcomes: &[Outcome]) -> String {
         "| level | rows | exact | share | median peak error | worst under | worst over |\n|---|---:|---:|---:|---:|---:|---:|\n",
     );
     for (level, rows) in by_level(outcomes) {
-        text.push_str(&level_row(level, &rows));
-        text.push('\n');
+        let (blocked, plain): (Vec<&Outcome>, Vec<&Outcome>) = rows.iter().partition(|row| row.is_blocked);
+        let mut parts = vec![(level.to_owned(), rows)];
+        if !blocked.is_empty() {
+            parts
+                .extend([(format!("{level}, layout untouched"), plain), (format!("{level}, blocked layout"), blocked)]);
+        }
+        for (name, rows) in parts {
+            text.push_str(&level_row(&name, &rows));
+            text.push('\n');
+        }
     }
     text
 }
@@ -312,7 +326,8 @@ fn table(outcomes: &[Outcome]) -> String {
          Made by `cargo xtask accuracy`. A row is a model, its sizes and a level; it is exact when the arena's bytes in\n\
          use and held after load, and the peak and the bytes held of each of three runs, are equal to the byte. Levels\n\
          `disable` and `all` are the zoo's own measurements; `basic` and `extended` come from `--measure`, with random\n\
-         weights. Errors are those of the highest peak.\n\n",
+         weights. Errors are those of the highest peak. A blocked layout of convolutions is what level `all` makes on\n\
+         the CPU provider only; it never happens on CUDA and is not imitated.\n\n",
     );
     text.push_str(&summary(outcomes));
     for (level, rows) in by_level(outcomes) {

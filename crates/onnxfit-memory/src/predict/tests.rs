@@ -154,3 +154,14 @@ fn thousands_of_banded_nodes_are_predicted_at_once() {
     assert!(prediction.device.low < prediction.device.expected);
     assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
 }
+
+#[test]
+fn an_lstm_keeps_its_constant_weights_in_the_layout_of_cudnn_as_well() {
+    let prediction = on_a_t4(
+        "g (float[10, 2, 8] x) => (float[10, 1, 2, 16] y) <float[1, 64, 8] w, float[1, 64, 16] r> {
+            y = LSTM <hidden_size = 16> (x, w, r)
+        }",
+    );
+    // 4 gates x 16 x (8 inputs + 16 hidden + 2 biases) floats beside w and r.
+    assert_eq!(prediction.load.in_use_bytes, Bytes(2048 + 4096 + 4 * 16 * (8 + 16 + 2) * 4));
+}

@@ -15,6 +15,7 @@ use crate::declared;
 use crate::program::{
     Attribute, Capture, Node, NodeProvider, Program, Value, ValueIdx, Weight, WeightValues, tensor_bytes,
 };
+use crate::rewrite::FOLDED_LOCATION;
 use crate::sizes::TensorSize;
 
 /// The program of a model's main graph, subgraphs inside its nodes.
@@ -161,12 +162,14 @@ fn weight_of(tensor: &TensorProto, overridable: bool) -> NewWeight {
 }
 
 /// A number that is equal for tensors of equal contents: where they lie for external ones, samples
-/// of the bytes for inline ones, the name for those whose bytes are absent.
+/// of the bytes for inline ones, the name for those whose bytes are absent, folded ones included.
 fn identity_of(tensor: &TensorProto) -> u64 {
     let mut hasher = DefaultHasher::new();
     tensor.dims.hash(&mut hasher);
     match (tensor.external_location(), tensor.inline_bytes()) {
-        (Ok(Some(place)), _) => (place.location, place.offset, place.length).hash(&mut hasher),
+        (Ok(Some(place)), _) if place.location != FOLDED_LOCATION => {
+            (place.location, place.offset, place.length).hash(&mut hasher)
+        }
         (_, Ok(Some(raw))) => samples(&raw).for_each(|sample| sample.hash(&mut hasher)),
         _ => tensor.name().hash(&mut hasher),
     }

@@ -33,7 +33,7 @@ impl QuantizedFilters {
         let depthwise = inputs == 1 && outputs == 1;
         if filters.element == DataType::Int8 && !signed_input {
             let fits = if n_groups > 1 {
-                depthwise && n_groups % DEPTHWISE_STEP == 0
+                depthwise && n_groups.is_multiple_of(DEPTHWISE_STEP)
             } else {
                 outputs >= SYMMETRIC_CHANNELS_MIN
                     && outputs % SYMMETRIC_CHANNELS_STEP == 0
@@ -58,7 +58,7 @@ pub(super) fn filters(asked: &Asked<'_>) -> Vec<Buffer> {
     let size = asked.size;
     let n_groups = u64::try_from(asked.node.int("group", 1)).unwrap_or(1).max(1);
     let is_byte = matches!(size.element, DataType::Int8 | DataType::Uint8);
-    if asked.position != 3 || !is_byte || size.dims.len() <= 2 || size.dims[0] % n_groups != 0 {
+    if asked.position != 3 || !is_byte || size.dims.len() <= 2 || !size.dims[0].is_multiple_of(n_groups) {
         return Vec::new();
     }
     buffers(asked, n_groups).unwrap_or_default()

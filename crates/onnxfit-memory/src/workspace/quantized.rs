@@ -9,9 +9,6 @@ use onnxfit_onnx::DataType;
 use super::{Call, Step, outputs_then};
 use crate::prepack::QuantizedFilters;
 
-/// Bytes that the transposed image and the patches have to spare (`MLAS_SYMM_QGEMM_BUF_OVERRUN`).
-const OVERRUN_BYTES: u64 = 30;
-
 fn product(dims: &[u64]) -> Option<u64> {
     dims.iter().try_fold(1_u64, |product, &dim| product.checked_mul(dim))
 }
@@ -68,7 +65,7 @@ pub(super) fn conv(call: &Call<'_>) -> Option<Vec<Step>> {
         take("products", result_bytes.checked_mul(4)?);
     }
     if !last {
-        take("transposed input", image_bytes.checked_add(OVERRUN_BYTES)?);
+        take("transposed input", image_bytes);
         take("transposed output", result_bytes);
     }
     let pointwise = kernel_size == 1 && super::conv::is_plain(call.node, kernel);
@@ -78,7 +75,7 @@ pub(super) fn conv(call: &Call<'_>) -> Option<Vec<Step>> {
     } else if !pointwise {
         let patches = channels.checked_mul(kernel_size)?.checked_mul(pixels)?;
         let n_copies = if n_spatial > 2 { n_groups } else { 1 };
-        take("unrolled patches", patches.checked_mul(n_copies)?.checked_add(OVERRUN_BYTES)?);
+        take("unrolled patches", patches.checked_mul(n_copies)?);
     }
     Some(steps)
 }

@@ -12,7 +12,7 @@ use onnxfit_shape::{Bindings, GraphFacts, infer};
 use serde_json::Value;
 
 /// The folder of the zoo; `ONNXFIT_SHARED` names another place than beside the repository.
-pub fn zoo() -> Option<PathBuf> {
+pub(crate) fn zoo() -> Option<PathBuf> {
     let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
     let root = std::env::var_os("ONNXFIT_SHARED").map_or(beside, PathBuf::from);
     let zoo = root.join("zoo");
@@ -24,13 +24,13 @@ pub fn zoo() -> Option<PathBuf> {
 }
 
 /// One JSON value a line.
-pub fn rows(path: &Path) -> Vec<Value> {
+pub(crate) fn rows(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// A graph of the zoo as it runs at a level.
-pub fn model(zoo: &Path, name: &str, level: Level) -> Model {
+pub(crate) fn model(zoo: &Path, name: &str, level: Level) -> Model {
     let file = ModelFile::open(zoo.join(format!("graphs/{name}.onnx"))).unwrap();
     let model = Model::from_proto(&file.proto).unwrap();
     rewrite(&model, &RewriteOptions { level, ..RewriteOptions::default() }, None).model
@@ -40,12 +40,12 @@ pub fn model(zoo: &Path, name: &str, level: Level) -> Model {
 const BRANCHES: &[(&str, &str)] = &[("t5_small_decoder_merged", "then_branch")];
 
 /// The branch that the shared measurements of a model took.
-pub fn branch_of(name: &str) -> Option<&'static str> {
+pub(crate) fn branch_of(name: &str) -> Option<&'static str> {
     BRANCHES.iter().find(|(model, _)| *model == name).map(|(_, branch)| *branch)
 }
 
 /// The tensors of a run with inputs as a row gives them: type, then dimensions.
-pub fn sizes(model: &Model, inputs: &Value, branch: Option<&str>) -> RunSizes {
+pub(crate) fn sizes(model: &Model, inputs: &Value, branch: Option<&str>) -> RunSizes {
     let mut bindings = Bindings::default();
     for (name, input) in inputs.as_object().unwrap() {
         let dims = input.as_array().unwrap()[1..].iter().map(|dim| dim.as_i64().unwrap()).collect();

@@ -4,6 +4,8 @@
 //! The arena of ONNX Runtime's CPU provider is the one that the CUDA provider uses too, so no GPU
 //! is needed for this. Skipped where no ONNX Runtime is found.
 
+#![allow(clippy::print_stdout)] // What was proved is worth reading.
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -4,7 +4,7 @@
 //! [`rewrite`] takes a model through the steps of `InferenceSession::TransformGraph`
 //! (inference_session.cc, ORT 1.31): constants become initializers, level 1 runs up to ten rounds,
 //! nodes are placed on a provider, level 2 runs, casts are inserted around nodes that have no
-//! kernel for their type. One file per transform, one line per transform in [`registry`], in the
+//! kernel for their type. One file per transform, one line per transform in `registry.rs`, in the
 //! runtime's own order. New nodes get ids above all old ones, in the order the runtime makes them,
 //! so the execution order that follows from ids is the runtime's.
 

@@ -35,9 +35,7 @@ mod verify;
 mod weights;
 
 pub use check::check;
-pub use convert::{
-    ByteLayout, BytesIn, BytesInOptions, ConvertOptions, HalfFloat, MaxDrop, Metric, bytes_in, convert,
-};
+pub use convert::{ByteLayout, BytesIn, BytesInOptions, ConvertOptions, HalfFloat, MaxDrop, Metric, bytes_in, convert};
 pub use error::Error;
 pub use explain::{ExplainContext, explain};
 pub use fix::{FixOptions, fix};

@@ -16,6 +16,7 @@ pub mod plan;
 mod predict;
 mod prepack;
 pub mod program;
+pub mod releases;
 pub mod rewrite;
 mod schedule;
 pub mod simulate;

@@ -11,6 +11,7 @@ use crate::overhead::{Band, Bound, cuda_overhead, driver_rounding};
 use crate::peak::{Moment, moment, peak_moment};
 use crate::plan::PlanOptions;
 use crate::program::{NodeProvider, Place};
+use crate::releases::{NEWEST_MEASURED, Release};
 use crate::simulate::{ArenaSnapshot, Compiled, Failure, Outcome, RunOutcome, SimulateOptions, simulate};
 use crate::sizes::RunSizes;
 use crate::trace::{OwnerKind, Trace};
@@ -51,6 +52,8 @@ pub struct SessionOptions {
     pub prepacking: bool,
     /// `memory.enable_memory_arena_shrinkage` with every run.
     pub shrink_after_run: bool,
+    /// The release that runs it.
+    pub release: Release,
 }
 
 impl Default for SessionOptions {
@@ -66,6 +69,7 @@ impl Default for SessionOptions {
             use_device_allocator_for_initializers: false,
             prepacking: true,
             shrink_after_run: false,
+            release: NEWEST_MEASURED,
         }
     }
 }
@@ -99,6 +103,7 @@ impl SessionOptions {
             prepacking: self.prepacking,
             use_device_allocator_for_initializers: self.use_device_allocator_for_initializers,
             shrink_after_run: self.shrink_after_run,
+            release: self.release,
             n_threads: self.n_threads.max(1),
             compute_capability: self.compute_capability(),
             workspace_bound: Bound::Expected,

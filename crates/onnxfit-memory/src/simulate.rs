@@ -16,6 +16,7 @@ use crate::overhead::Bound;
 use crate::plan::Plan;
 use crate::prepack::{self, OuterWeight};
 use crate::program::{NodeIdx, Place, Program, ValueIdx};
+use crate::releases::Release;
 use crate::sizes::RunSizes;
 use crate::trace::{Event, Owner, OwnerKind, Trace};
 use crate::weights::{self, LoadState};
@@ -57,6 +58,8 @@ pub struct SimulateOptions {
     pub use_device_allocator_for_initializers: bool,
     /// `memory.enable_memory_arena_shrinkage` after every run.
     pub shrink_after_run: bool,
+    /// The release that runs it.
+    pub release: Release,
     /// Intra-operator threads.
     pub n_threads: u64,
     /// The card's, such as `(7, 5)`; CUDA kernels choose by it.

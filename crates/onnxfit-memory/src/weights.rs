@@ -8,6 +8,7 @@ use onnxfit_base::Bytes;
 
 use crate::prepack::Buffer;
 use crate::program::{Place, ValueIdx};
+use crate::releases::{FormerRule, holds};
 use crate::simulate::{Compiled, SimulateOptions};
 
 /// Tensors up to this size stay in the model's description and are copied into the session's
@@ -37,7 +38,8 @@ pub(crate) fn stored(compiled: &Compiled, options: &SimulateOptions) -> Vec<Stor
                 stored.push(StoredWeight { value, bytes, place, reserved });
             }
             _ if !weight.external && bytes <= SMALL_BYTES_MAX => {
-                stored.push(StoredWeight { value, bytes, place: Place::Host, reserved: true });
+                let reserved = !holds(FormerRule::SmallWeightsInRegions, options.release);
+                stored.push(StoredWeight { value, bytes, place: Place::Host, reserved });
             }
             _ => {}
         }

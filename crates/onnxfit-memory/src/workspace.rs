@@ -18,6 +18,7 @@ use onnxfit_base::Bytes;
 
 use crate::overhead::Bound;
 use crate::program::{Node, NodeProvider, Program, WeightValues};
+use crate::releases::Release;
 use crate::sizes::{RunSizes, TensorSize};
 
 /// One allocation step of a kernel.
@@ -51,6 +52,8 @@ pub(crate) struct Call<'a> {
     pub(crate) compute_capability: Option<(u32, u32)>,
     /// Which end of a band counts.
     pub(crate) bound: Bound,
+    /// The release that runs it.
+    pub(crate) release: Release,
 }
 
 impl<'a> Call<'a> {

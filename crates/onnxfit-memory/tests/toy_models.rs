@@ -63,6 +63,7 @@ impl Toys {
             prepacking: true,
             use_device_allocator_for_initializers: false,
             shrink_after_run: false,
+            release: onnxfit_memory::releases::NEWEST_MEASURED,
             n_threads: 1,
             compute_capability: None,
             workspace_bound: Bound::Expected,

@@ -221,6 +221,7 @@ impl<'a> Twin<'a> {
             arena: ArenaConfig { limit: self.request.limit(), extend_strategy, ..ArenaConfig::default() },
             mem_pattern: levers.mem_pattern,
             n_threads: u64::from(self.request.n_threads),
+            release: onnxfit_memory::releases::parse(&self.request.ort_version),
             use_device_allocator_for_initializers: levers.device_allocator_for_initializers,
             ..SessionOptions::default()
         }

@@ -11,6 +11,7 @@ use onnxfit_onnx::proto::TensorProto;
 use super::content;
 use super::net::{ArgId, Net, Op, OpId};
 use super::{Context, MS, Provider};
+use crate::releases::{FormerRule, holds};
 
 fn is_quantize(op: &Op) -> bool {
     op.op_type == "QuantizeLinear" && (op.domain.is_empty() || op.domain == MS)
@@ -102,7 +103,9 @@ impl Unit {
 }
 
 /// Replaces all units that have a quantized operator.
-pub(super) fn replace_units(net: &mut Net, _: &Context<'_>) -> usize {
+pub(super) fn replace_units(net: &mut Net, context: &Context<'_>) -> usize {
+    let (major, minor) = context.options.ort_version;
+    let any_bias = holds(FormerRule::AnyBiasScale, (major, minor, 0));
     let mut n_replaced = 0;
     for id in net.topological_order() {
         let Some(op) = net.get(id) else { continue };
@@ -113,7 +116,7 @@ pub(super) fn replace_units(net: &mut Net, _: &Context<'_>) -> usize {
         let unit = Unit::of(net, id);
         let done = match op.op_type.as_str() {
             _ if unit.before.is_empty() => false,
-            "Conv" if on_cpu => conv(net, id, &unit),
+            "Conv" if on_cpu => conv(net, id, &unit, any_bias),
             "MatMul" => (on_cpu && matmul(net, id, &unit)) || weight_only(net, id, &unit),
             "Gemm" => (on_cpu && gemm(net, id, &unit)) || weight_only(net, id, &unit),
             "AveragePool" | "GlobalAveragePool" | "Sigmoid" | "LeakyRelu" | "Softmax" if on_cpu => {
@@ -189,10 +192,13 @@ fn numbers(net: &Net, id: OpId, slot: usize) -> Option<Vec<f64>> {
 }
 
 /// Whether the bias is scaled as input times weight, which the integer kernel takes for granted.
-fn bias_fits(net: &Net, unit: &Unit) -> bool {
+fn bias_fits(net: &Net, unit: &Unit, any_scale: bool) -> bool {
     let [(_, x), (_, w), (_, b)] = unit.before.as_slice() else { return true };
     if unit.input_type(net, 2) != Some(DataType::Int32) {
         return false;
+    }
+    if any_scale {
+        return true;
     }
     let (Some(x), Some(w), Some(scale)) = (numbers(net, *x, 1), numbers(net, *w, 1), numbers(net, *b, 1)) else {
         return false;
@@ -213,14 +219,14 @@ fn bias_fits(net: &Net, unit: &Unit) -> bool {
     scales_fit && zero
 }
 
-fn conv(net: &mut Net, id: OpId, unit: &Unit) -> bool {
+fn conv(net: &mut Net, id: OpId, unit: &Unit, any_bias: bool) -> bool {
     let input = unit.input_type(net, 0);
     // Signed products need hardware that x64 builds do not count on.
     let fits = unit.is_whole(net, id, None)
         && input == Some(DataType::Uint8)
         && unit.output_type(net) == input
         && matches!(unit.input_type(net, 1), Some(DataType::Int8 | DataType::Uint8))
-        && bias_fits(net, unit);
+        && bias_fits(net, unit, any_bias);
     if !fits {
         return false;
     }

@@ -208,6 +208,7 @@ impl<'a> Frame<'a> {
             program: &self.compiled.program,
             compute_capability: machine.compute_capability,
             bound: machine.workspace_bound,
+            release: machine.release,
         });
         machine.has_bands |= is_banded;
         let place = match node.provider {

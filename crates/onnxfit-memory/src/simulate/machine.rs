@@ -9,6 +9,7 @@ use super::{ArenaSnapshot, PatternGroup, SimulateOptions};
 use crate::arena::{Arena, ArenaConfig, ArenaError, Handle, StreamTag};
 use crate::overhead::Bound;
 use crate::program::Place;
+use crate::releases::Release;
 use crate::trace::{BlockId, Event, Owner, Trace};
 
 /// A block that somebody holds.
@@ -37,6 +38,8 @@ pub(crate) struct Machine {
     held_bytes: BTreeMap<Place, Bytes>,
     pub(crate) trace: Trace,
     pub(crate) n_threads: u64,
+    /// The release that runs the session.
+    pub(crate) release: Release,
     pub(crate) compute_capability: Option<(u32, u32)>,
     pub(crate) workspace_bound: Bound,
     /// Whether any kernel's scratch was a band.
@@ -59,6 +62,7 @@ impl Machine {
             held_bytes: BTreeMap::new(),
             trace: Trace::default(),
             n_threads: options.n_threads,
+            release: options.release,
             compute_capability: options.compute_capability,
             workspace_bound: options.workspace_bound,
             has_bands: false,

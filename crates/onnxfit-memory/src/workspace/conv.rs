@@ -4,6 +4,7 @@
 
 use super::{Call, Step, outputs_then};
 use crate::program::Node;
+use crate::releases::{FormerRule, holds};
 
 /// 16 384 floats a thread (`MLAS_CONV_WORKING_BUFFER_SIZE_PER_THREAD`).
 const THREAD_BUFFER_BYTES: u64 = 16_384 * 4;
@@ -53,7 +54,12 @@ fn patch_buffer_bytes(call: &Call<'_>) -> Option<u64> {
     } else {
         threads_worth(n_filters as f64 * pixels as f64 * patch as f64, pixels, call.n_threads)
     };
-    threads.checked_mul(THREAD_BUFFER_BYTES)
+    let mut thread_buffer_bytes = THREAD_BUFFER_BYTES;
+    if (n_images > 1 || n_groups > 1) && holds(FormerRule::WholeImageAThread, call.release) {
+        let whole = pixels.checked_mul(patch.max(n_filters))?.checked_mul(4)?;
+        thread_buffer_bytes = thread_buffer_bytes.max(whole);
+    }
+    threads.checked_mul(thread_buffer_bytes)
 }
 
 /// Threads that the work is worth, given that each takes a multiple of 16 pixels.

@@ -5,6 +5,7 @@ use onnxfit_graph::{AttributeValue, Dim};
 use onnxfit_onnx::DataType;
 
 use super::{CPU_AND_CUDA, has_types, parent, runs_on};
+use crate::releases::{FormerRule, holds};
 use crate::rewrite::net::{ArgId, Net, Op, OpId, known_dim};
 use crate::rewrite::{Context, MS};
 
@@ -78,8 +79,8 @@ fn is_bias(net: &Net, add: OpId, norm: OpId) -> bool {
 
 /// The bias of a matrix product goes into the `SkipLayerNormalization` after it.
 pub(crate) fn bias_skip_layer_norm(net: &mut Net, context: &Context<'_>) -> usize {
-    // New in ONNX Runtime 1.26.
-    if context.options.ort_version < (1, 26) {
+    let (major, minor) = context.options.ort_version;
+    if holds(FormerRule::SkipLayerNormKeepsBias, (major, minor, 0)) {
         return 0;
     }
     let mut n_fused = 0;

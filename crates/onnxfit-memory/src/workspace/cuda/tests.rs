@@ -20,8 +20,15 @@ fn scratch_on(graph: &str, compute_capability: Option<(u32, u32)>) -> String {
         node.provider = NodeProvider::Cuda;
     }
     let lines = program.nodes.iter().map(|node| {
-        let call =
-            Call { node, sizes: &sizes, n_threads: 1, program: &program, compute_capability, bound: Bound::Expected };
+        let call = Call {
+            node,
+            sizes: &sizes,
+            n_threads: 1,
+            program: &program,
+            compute_capability,
+            bound: Bound::Expected,
+            release: crate::releases::NEWEST_MEASURED,
+        };
         format!("{}: {}\n", node.op_type, described(&call))
     });
     lines.collect()

@@ -4,7 +4,9 @@ mod accuracy;
 mod ci;
 mod fp16;
 mod gpu;
+mod releases;
 mod runner;
+mod speed;
 mod tidy;
 mod zoo;
 
@@ -18,7 +20,9 @@ cargo xtask COMMAND
   tidy    layers, bans, file sizes, module heads
   accuracy  predicted against measured: results/accuracy.md, .snap; --measure runs what nobody measured
   zoo     every real architecture through `onnxfit check`: results/zoo.md
-  fp16    half precision by onnxfit and by four other tools: results/fp16.md";
+  fp16    half precision by onnxfit and by four other tools: results/fp16.md
+  releases  real runs under five releases of ONNX Runtime beside the prediction: results/releases.md
+  speed   the whole prediction against another tool's planner: results/speed.md";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -30,6 +34,8 @@ fn main() -> ExitCode {
         Some(("accuracy", [])) => accuracy::accuracy(false),
         Some(("accuracy", [flag])) if flag == "--measure" => accuracy::accuracy(true),
         Some(("zoo", [])) => zoo::zoo(),
+        Some(("releases", only)) => releases::releases(only),
+        Some(("speed", [])) => speed::speed(),
         Some(("fp16", [])) => fp16::fp16(),
         _ => {
             eprintln!("{USAGE}");

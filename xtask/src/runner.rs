@@ -30,8 +30,11 @@ pub(crate) fn works(program: &str, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
 }
 
-/// The release build of the command.
+/// The release build of the command, or the one that `ONNXFIT_BINARY` names.
 pub(crate) fn release_binary() -> Result<PathBuf> {
+    if let Some(binary) = std::env::var_os("ONNXFIT_BINARY") {
+        return Ok(binary.into());
+    }
     static BUILT: std::sync::OnceLock<()> = std::sync::OnceLock::new();
     if BUILT.get().is_none() {
         run("cargo", &["build", "--release", "--quiet", "--package", "onnxfit-cli"], &[])?;

@@ -17,7 +17,7 @@ use crate::runner::{release_binary, root};
 use crate::zoo::shared;
 
 /// Runs at levels `extended` and `basic`, measured by `--measure`.
-const MEASURED: &str = "results/measured-extended.jsonl";
+const MEASURED: &str = "results/measured.jsonl";
 /// Larger models are not run by `--measure`.
 const WEIGHT_BYTES_MAX: u64 = 1_500_000_000;
 /// Variants of each graph that `--measure` runs.
@@ -161,7 +161,12 @@ fn compare(binary: &Path, row: &Value) -> Result<Outcome> {
     for (figure, have, want) in figures() {
         let predicted = answer.pointer(&have).and_then(Value::as_u64).unwrap_or(0);
         let measured = row.pointer(&want).and_then(Value::as_u64).unwrap_or(0);
+        let mut predicted = predicted;
         if figure.ends_with("peak") {
+            // A counter that never falls tells the highest peak so far, not that of its run alone.
+            if text(row, "peaks") == "highest so far" {
+                predicted = predicted.max(highest.0);
+            }
             highest = (predicted.max(highest.0), measured.max(highest.1));
         }
         if predicted != measured {

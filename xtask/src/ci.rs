@@ -35,7 +35,8 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
     run("cargo", &all, &environment)
 }
 
-fn python_environment() -> Result<PathBuf> {
+/// A virtual environment of the build folder with the packages that tests compare against.
+pub(crate) fn python_environment() -> Result<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     let venv = target.join("venv");
     let python = venv.join("bin/python");

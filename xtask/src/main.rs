@@ -4,6 +4,7 @@ mod accuracy;
 mod ci;
 mod fp16;
 mod gpu;
+mod limits;
 mod releases;
 mod runner;
 mod speed;
@@ -17,6 +18,7 @@ cargo xtask COMMAND
   ci      all that the continuous integration checks: fmt, clippy, tidy, docs, tests
   test    the tests alone, with ONNX Runtime at hand (arguments go to the test runner)
   gpu-campaign  pack what a machine with a card needs to hold the twin against it
+  limits  the smallest arena limit that runs, predicted and tried: results/limits.md
   tidy    layers, bans, file sizes, module heads
   accuracy  predicted against measured: results/accuracy.md, .snap; --measure runs what nobody measured
   zoo     every real architecture through `onnxfit check`: results/zoo.md
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         Some(("ci", [])) => ci::ci(),
         Some(("test", rest)) => ci::test(rest),
         Some(("gpu-campaign", [])) => gpu::pack(),
+        Some(("limits", [])) => limits::limits(),
         Some(("tidy", [])) => tidy::tidy(),
         Some(("accuracy", [])) => accuracy::accuracy(false),
         Some(("accuracy", [flag])) if flag == "--measure" => accuracy::accuracy(true),

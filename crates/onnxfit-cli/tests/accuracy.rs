@@ -26,7 +26,7 @@ fn shared() -> PathBuf {
 /// Measurements by model, sizes and level, as the snapshot names them.
 fn measurements() -> Option<BTreeMap<String, Value>> {
     let zoo = std::fs::read_to_string(shared().join("zoo/ground-truth.jsonl")).ok()?;
-    let ours = std::fs::read_to_string(root().join("results/measured-extended.jsonl")).unwrap_or_default();
+    let ours = std::fs::read_to_string(root().join("results/measured.jsonl")).unwrap_or_default();
     let mut rows = BTreeMap::new();
     for line in zoo.lines().chain(ours.lines()) {
         let row: Value = serde_json::from_str(line).expect("a line is JSON");
@@ -69,8 +69,15 @@ fn differences(row: &Value) -> Vec<String> {
         places.push((format!("{have}/peak_in_use_bytes"), format!("{want}/max_in_use")));
         places.push((format!("{have}/total_bytes"), format!("{want}/total")));
     }
+    let mut highest = 0;
     let differing = places.into_iter().filter_map(|(have, want)| {
-        let (predicted, measured) = (answer.pointer(&have), row.pointer(&want));
+        let bytes = |json: &Value, place: &str| json.pointer(place).and_then(Value::as_u64);
+        let (mut predicted, measured) = (bytes(&answer, &have), bytes(row, &want));
+        // A counter that never falls tells the highest peak so far, not that of its run alone.
+        if have.ends_with("peak_in_use_bytes") && row["peaks"] == "highest so far" {
+            highest = highest.max(predicted.unwrap_or(0));
+            predicted = Some(highest);
+        }
         (predicted != measured).then(|| format!("{have} is {predicted:?} instead of {measured:?}"))
     });
     differing.collect()

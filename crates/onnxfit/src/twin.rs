@@ -1,7 +1,8 @@
 //! A model in the memory twin: planned once, asked for many sizes and settings.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use onnxfit_base::{Bytes, Diagnostic};
 use onnxfit_graph::Model as GraphModel;
@@ -10,15 +11,18 @@ use onnxfit_memory::simulate::{Compiled, Failure};
 use onnxfit_memory::sizes::RunSizes;
 use onnxfit_memory::{Prediction, Provider as MemoryProvider, SessionOptions};
 use onnxfit_plan::{Band, Fit, Levers};
-use onnxfit_shape::{Bindings, Inference, infer};
+use onnxfit_shape::{Bindings, infer};
 
 use crate::Error;
 use crate::request::{Provider, Request};
-use crate::sizes;
+use crate::sizes::{self, Sized};
 
 /// How many equal runs are predicted: the first traces a memory pattern, the second takes its
 /// block, the third shows that nothing grows any more.
 pub(crate) const N_RUNS: usize = 3;
+
+/// Requests whose tensors are remembered at once.
+const SHAPED_MAX: usize = 64;
 
 /// A model as it will run, ready to be asked.
 pub(crate) struct Twin<'a> {
@@ -26,6 +30,17 @@ pub(crate) struct Twin<'a> {
     request: &'a Request,
     /// The plan of the session, made when it is first needed: no setting that is tried changes it.
     compiled: OnceCell<Compiled>,
+    /// The tensors of every request that was asked: settings are tried on the same sizes again and
+    /// again.
+    shaped: RefCell<BTreeMap<BTreeMap<String, i64>, Rc<Shaped>>>,
+}
+
+/// What is known of one request's tensors.
+struct Shaped {
+    sized: Sized,
+    /// The dimensions, those that were assumed included.
+    dims: BTreeMap<String, i64>,
+    diagnostics: Vec<Diagnostic>,
 }
 
 /// Everything known about one request.
@@ -53,7 +68,7 @@ pub(crate) struct Judgement {
 impl<'a> Twin<'a> {
     /// A model whose graph is the one that the session runs.
     pub(crate) fn new(model: &'a GraphModel, request: &'a Request) -> Self {
-        Self { model, request, compiled: OnceCell::new() }
+        Self { model, request, compiled: OnceCell::new(), shaped: RefCell::default() }
     }
 
     /// Judges the request itself.
@@ -63,29 +78,29 @@ impl<'a> Twin<'a> {
 
     /// Judges the request at other sizes.
     pub(crate) fn ask_at(&self, dims: &BTreeMap<String, i64>) -> Answer {
-        let (inference, dims, mut diagnostics) = self.shapes(dims);
+        let shaped = self.shaped(dims);
+        let (sized, mut diagnostics) = (&shaped.sized, shaped.diagnostics.clone());
         let unknown = self.unknown_dims();
         if !unknown.is_empty() {
             let message = format!("no input of the model has a dimension {}", unknown.join(" or "));
             diagnostics.push(Diagnostic::note("unknown-dim", message));
         }
-        let sized = sizes::run_sizes(&self.model.graph, &inference);
         if sized.n_bounded > 0 {
             let message =
                 format!("{} tensors have a size that depends on the data: counted at their most", sized.n_bounded);
             diagnostics.push(Diagnostic::note("bounded-size", message));
         }
-        let judgement = self.judge(&vec![sized.sizes; N_RUNS], self.request_levers(), self.request.budget());
+        let judgement = self.judge(&vec![sized.sizes.clone(); N_RUNS], self.request_levers(), self.request.budget());
         diagnostics.extend(judgement.prediction.diagnostics.iter().cloned());
-        Answer { judgement, dims, diagnostics }
+        Answer { judgement, dims: shaped.dims.clone(), diagnostics }
     }
 
     /// Refuses what cannot be asked: names that are nowhere in the model while others are missing (a
     /// slip of the keyboard), inputs that are not there, and sizes that no machine holds.
     pub(crate) fn refuse(&self) -> Result<(), Error> {
         let graph = &self.model.graph;
-        let (inference, _, diagnostics) = self.shapes(&self.request.dims);
-        let some_are_open = diagnostics.iter().any(|finding| finding.id == "open-dims");
+        let shaped = self.shaped(&self.request.dims);
+        let some_are_open = shaped.diagnostics.iter().any(|finding| finding.id == "open-dims");
         if let (Some(name), true) = (self.unknown_dims().first(), some_are_open) {
             let names: Vec<String> = sizes::named_dims(graph).into_iter().collect();
             let hint = format!("its dimensions are {}", names.join(", "));
@@ -99,7 +114,7 @@ impl<'a> Twin<'a> {
                 return Err(Error::Binding(format!("the model has no input `{name}`"), Some(hint)));
             }
         }
-        match sizes::impossible(graph, &sizes::run_sizes(graph, &inference).sizes) {
+        match sizes::impossible(graph, &shaped.sized.sizes) {
             Some(what) => Err(Error::Binding(format!("no machine holds these sizes: {what}"), None)),
             None => Ok(()),
         }
@@ -127,17 +142,7 @@ impl<'a> Twin<'a> {
         levers: Levers,
         budget: Option<Bytes>,
     ) -> Judgement {
-        let mut known: Vec<(&BTreeMap<String, i64>, RunSizes)> = Vec::new();
-        let mut sequence = Vec::with_capacity(runs.len());
-        for dims in runs {
-            let found = known.iter().find(|(seen, _)| *seen == dims).map(|(_, sizes)| sizes.clone());
-            let sizes = found.unwrap_or_else(|| {
-                let sizes = sizes::run_sizes(&self.model.graph, &self.shapes(dims).0).sizes;
-                known.push((dims, sizes.clone()));
-                sizes
-            });
-            sequence.push(sizes);
-        }
+        let sequence: Vec<RunSizes> = runs.iter().map(|dims| self.shaped(dims).sized.sizes.clone()).collect();
         self.judge(&sequence, levers, budget)
     }
 
@@ -184,7 +189,20 @@ impl<'a> Twin<'a> {
     }
 
     /// Shapes for these dimensions; names that nobody bound are taken as 1, and said.
-    fn shapes(&self, dims: &BTreeMap<String, i64>) -> (Inference, BTreeMap<String, i64>, Vec<Diagnostic>) {
+    fn shaped(&self, dims: &BTreeMap<String, i64>) -> Rc<Shaped> {
+        if let Some(shaped) = self.shaped.borrow().get(dims) {
+            return Rc::clone(shaped);
+        }
+        let shaped = Rc::new(self.shape(dims));
+        let mut known = self.shaped.borrow_mut();
+        if known.len() >= SHAPED_MAX {
+            known.clear();
+        }
+        known.insert(dims.clone(), Rc::clone(&shaped));
+        shaped
+    }
+
+    fn shape(&self, dims: &BTreeMap<String, i64>) -> Shaped {
         let mut bindings = Bindings {
             dims: dims.clone(),
             inputs: self.request.shapes.clone(),
@@ -201,7 +219,7 @@ impl<'a> Twin<'a> {
             inference = infer(self.model, &bindings);
         }
         diagnostics.extend(inference.diagnostics.iter().cloned());
-        (inference, bindings.dims, diagnostics)
+        Shaped { sized: sizes::run_sizes(&self.model.graph, &inference), dims: bindings.dims, diagnostics }
     }
 
     fn options(&self, levers: Levers) -> SessionOptions {

@@ -58,7 +58,7 @@ fn an_instance_without_a_gpu() {
 #[test]
 fn a_dimension_that_is_not_there() {
     check(
-        &["check", RESNET, "--dim", "btch=4"],
+        &["fix", RESNET, "--on", "T4", "--dim", "btch=4", "--dry-run"],
         expect![[r#"
             error: no input of the model has a dimension `btch`
               hint: its dimensions are batch, height, width

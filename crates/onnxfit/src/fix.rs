@@ -54,6 +54,10 @@ pub fn fix(model: &Model, request: &Request, options: &FixOptions, progress: &dy
         Error::Binding("nothing is said about where the model should fit".to_owned(), Some(hint))
     })?;
     let before = crate::check(model, request)?;
+    // What a plan rests on must be what was meant.
+    if let Some(slip) = before.diagnostics.iter().find(|finding| finding.severity == "error") {
+        return Err(Error::Binding(slip.message.clone(), slip.hint.clone()));
+    }
     let dims = before.dims.clone();
     let mut diagnostics = Vec::new();
 

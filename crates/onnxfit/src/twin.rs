@@ -82,8 +82,14 @@ impl<'a> Twin<'a> {
         let (sized, mut diagnostics) = (&shaped.sized, shaped.diagnostics.clone());
         let unknown = self.unknown_dims();
         if !unknown.is_empty() {
-            let message = format!("no input of the model has a dimension {}", unknown.join(" or "));
-            diagnostics.push(Diagnostic::note("unknown-dim", message));
+            let names: Vec<String> = sizes::named_dims(&self.model.graph).into_iter().collect();
+            let message = format!("no input of the model has a dimension `{}`", unknown.join("` or `"));
+            let hint = format!("its dimensions are {}", names.join(", "));
+            // A name that leads nowhere while others are missing is a slip; the answer would be to
+            // another question.
+            let some_are_open = diagnostics.iter().any(|finding| finding.id == "open-dims");
+            let finding = if some_are_open { Diagnostic::error } else { Diagnostic::note };
+            diagnostics.push(finding("unknown-dim", message).with_hint(hint));
         }
         if sized.n_bounded > 0 {
             let message =
@@ -95,17 +101,10 @@ impl<'a> Twin<'a> {
         Answer { judgement, dims: shaped.dims.clone(), diagnostics }
     }
 
-    /// Refuses what cannot be asked: names that are nowhere in the model while others are missing (a
-    /// slip of the keyboard), inputs that are not there, and sizes that no machine holds.
+    /// Refuses what cannot be asked: inputs that are not there, and sizes that no machine holds.
     pub(crate) fn refuse(&self) -> Result<(), Error> {
         let graph = &self.model.graph;
         let shaped = self.shaped(&self.request.dims);
-        let some_are_open = shaped.diagnostics.iter().any(|finding| finding.id == "open-dims");
-        if let (Some(name), true) = (self.unknown_dims().first(), some_are_open) {
-            let names: Vec<String> = sizes::named_dims(graph).into_iter().collect();
-            let hint = format!("its dimensions are {}", names.join(", "));
-            return Err(Error::Binding(format!("no input of the model has a dimension `{name}`"), Some(hint)));
-        }
         for name in self.request.shapes.keys() {
             let is_input = graph.value_named(name).is_some_and(|id| graph.value(id).is_input);
             if !is_input {

@@ -3,7 +3,7 @@
 //!
 //! With optimization off the measurements are the shared ones (skipped without them). Levels
 //! `basic` and `extended` were measured with onnxruntime 1.31.1, CPU provider, two threads, random
-//! weights, on the exporter's own graphs: `data/measured.jsonl` holds bytes in use and total after
+//! weights, on the exporter's own graphs: `results/measured.jsonl` holds bytes in use and total after
 //! load, then for each run the highest bytes in use so far, the total and the number of allocations.
 
 #[path = "zoo_support/mod.rs"]
@@ -47,38 +47,31 @@ fn disabled(zoo: &Path) -> Vec<Measured> {
     let wanted = rows
         .into_iter()
         .filter(|row| row["opt"] == "disable" && row["error"].is_null() && row["placement"] == "external");
-    wanted
-        .map(|row| Measured {
-            model: row["model"].as_str().unwrap().to_owned(),
-            level: "disable",
-            variant: row["variant"].to_string(),
-            inputs: row["inputs"].clone(),
-            load: [number(&row["arena_load"]["in_use"]), number(&row["arena_load"]["total"])],
-            runs: ["arena_run1", "arena_run2", "arena_run3"]
-                .into_iter()
-                .map(|run| &row[run])
-                .filter(|run| !run.is_null())
-                .map(|run| [number(&run["max_in_use"]), number(&run["total"])])
-                .collect(),
-            peaks_so_far: false,
-        })
-        .collect()
+    wanted.map(|row| measured(&row, "disable")).collect()
 }
 
 /// The rows of this repository.
 fn rewritten(level: &'static str) -> Vec<Measured> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/measured.jsonl");
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../results/measured.jsonl");
     let rows = support::rows(&path).into_iter().filter(|row| row["opt"] == level);
-    rows.map(|row| Measured {
+    rows.map(|row| measured(&row, level)).collect()
+}
+
+fn measured(row: &Value, level: &'static str) -> Measured {
+    Measured {
         model: row["model"].as_str().unwrap().to_owned(),
         level,
         variant: row["variant"].to_string(),
         inputs: row["inputs"].clone(),
-        load: [number(&row["load"][0]), number(&row["load"][1])],
-        runs: ["run1", "run2", "run3"].map(|run| [number(&row[run][0]), number(&row[run][1])]).to_vec(),
-        peaks_so_far: true,
-    })
-    .collect()
+        load: [number(&row["arena_load"]["in_use"]), number(&row["arena_load"]["total"])],
+        runs: ["arena_run1", "arena_run2", "arena_run3"]
+            .into_iter()
+            .map(|run| &row[run])
+            .filter(|run| !run.is_null())
+            .map(|run| [number(&run["max_in_use"]), number(&run["total"])])
+            .collect(),
+        peaks_so_far: row["peaks"] == "highest so far",
+    }
 }
 
 /// What differs between a measured session and its prediction; empty when equal to the byte.

@@ -18,7 +18,7 @@ pub struct CandidateView {
     pub gpu: String,
     /// Device memory that one session gets; never the sum over GPUs.
     pub budget_bytes: Size,
-    /// What is left of it at the high end of the prediction.
+    /// What it has more than the smallest GPU on which the request runs.
     pub spare_bytes: Size,
     /// The host's memory.
     pub host_memory_bytes: Size,
@@ -43,8 +43,11 @@ pub struct RecommendView {
     pub model: String,
     /// The dimensions it was asked for.
     pub dims: BTreeMap<String, i64>,
-    /// What it takes on a device.
+    /// What it takes on a device with room to spare.
     pub device_peak_bytes: BandView,
+    /// The memory of the smallest GPU on which it runs for certain: an arena that may not grow as
+    /// it likes takes less. `null` when it runs on none.
+    pub least_device_bytes: Option<Size>,
     /// Instance types that hold it, cheapest first.
     pub instances: Vec<CandidateView>,
     /// Findings.
@@ -57,7 +60,11 @@ pub fn write_text(out: &mut impl Write, view: &RecommendView) -> io::Result<()> 
     let dims: Vec<String> = view.dims.iter().map(|(name, size)| format!("{name}={size}")).collect();
     writeln!(out, "{} {}", view.model, dims.join(" "))?;
     let band = &view.device_peak_bytes;
-    writeln!(out, "needs {} (predicted, {} to {}) on one GPU\n", band.expected, band.low, band.high)?;
+    writeln!(out, "takes {} (predicted, {} to {}) where there is room", band.expected, band.low, band.high)?;
+    if let Some(least) = view.least_device_bytes {
+        writeln!(out, "runs for certain on one GPU with {least}")?;
+    }
+    writeln!(out)?;
     if view.instances.is_empty() {
         writeln!(out, "no AWS instance type has that much on one GPU")?;
     }

@@ -20,7 +20,7 @@ pub fn recommend(model: &Model, request: &Request, region: &str) -> Result<Recom
     let twin = Twin::new(&graph.model, &request);
     twin.refuse()?;
     let answer = twin.ask();
-    let needed = smallest_device(&twin, &answer.dims).unwrap_or(Bytes(u64::MAX));
+    let least = smallest_device(&twin, &answer.dims);
     let band = &answer.judgement.band;
     let mut diagnostics = graph.diagnostics;
     diagnostics.extend(answer.diagnostics);
@@ -29,7 +29,10 @@ pub fn recommend(model: &Model, request: &Request, region: &str) -> Result<Recom
         model: model.name(),
         dims: answer.dims,
         device_peak_bytes: BandView { low: band.low.into(), expected: band.expected.into(), high: band.high.into() },
-        instances: candidates(needed, host_bytes(model), region).iter().map(candidate_view).collect(),
+        least_device_bytes: least.map(Into::into),
+        instances: least
+            .map(|least| candidates(least, host_bytes(model), region).iter().map(candidate_view).collect())
+            .unwrap_or_default(),
         diagnostics: diagnostics.iter().map(DiagnosticView::from).collect(),
     })
 }

@@ -27,7 +27,7 @@ use onnxfit_runtime::verify::{Comparison, OutputComparison};
 use onnxfit_shape::{Bindings, infer};
 
 use crate::progress::Progress;
-use crate::verify::VerifyInputs;
+use crate::verify::{VerifyInputs, output_view};
 use crate::{Error, Model, Request, sizes, weights};
 use gate::Gate;
 use halve::{Halved, Halving, StopReason, halve};
@@ -266,15 +266,7 @@ fn worst(comparisons: &[Comparison]) -> Vec<OutputView> {
             None => worst.push(output),
         }
     }
-    let views = worst.into_iter().map(|output| OutputView {
-        name: output.name.clone(),
-        max_absolute_error: output.max_absolute_error,
-        relative_l2: output.relative_l2,
-        cosine: output.cosine,
-        top1_agreement: output.top1_agreement,
-        problem: output.problem.clone(),
-    });
-    views.collect()
+    worst.into_iter().map(output_view).collect()
 }
 
 /// The model file and the files beside it that it points into.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use onnxfit_report::fix::{OutputView, VerifyView};
 use onnxfit_runtime::inputs::{InputOptions, InputSpec, make};
-use onnxfit_runtime::verify::{Comparison, Exactness, compare};
+use onnxfit_runtime::verify::{Comparison, Exactness, OutputComparison, compare};
 use onnxfit_runtime::worker::Client;
 use onnxfit_runtime::{ElementType, RunError, SessionSpec, Tensor, Tensors, npz};
 
@@ -155,17 +155,18 @@ fn view(comparison: &Comparison, how: String) -> VerifyView {
             "relative L2 at most {:e}, no element off by more than {:e} of the largest, top-1 agreement at least {}",
             tolerance.relative_l2, tolerance.share_of_largest, tolerance.top1_agreement
         ),
-        outputs: comparison
-            .outputs
-            .iter()
-            .map(|output| OutputView {
-                name: output.name.clone(),
-                max_absolute_error: output.max_absolute_error,
-                relative_l2: output.relative_l2,
-                cosine: output.cosine,
-                top1_agreement: output.top1_agreement,
-                problem: output.problem.clone(),
-            })
-            .collect(),
+        outputs: comparison.outputs.iter().map(output_view).collect(),
+    }
+}
+
+/// How one output compares, as answers show it.
+pub(crate) fn output_view(output: &OutputComparison) -> OutputView {
+    OutputView {
+        name: output.name.clone(),
+        max_absolute_error: output.max_absolute_error,
+        relative_l2: output.relative_l2,
+        cosine: output.cosine,
+        top1_agreement: output.top1_agreement,
+        problem: output.problem.clone(),
     }
 }

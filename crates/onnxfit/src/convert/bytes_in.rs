@@ -6,7 +6,7 @@ use onnxfit_base::Bytes;
 use onnxfit_onnx::{SaveOptions, save};
 use onnxfit_report::DiagnosticView;
 use onnxfit_report::bytes_in::BytesInView;
-use onnxfit_report::fix::{OutputView, VerifyView};
+use onnxfit_report::fix::VerifyView;
 use onnxfit_rewrite::uint8_input::{Layout, Uint8Options, uint8_input};
 use onnxfit_runtime::verify::{Exactness, compare};
 use onnxfit_runtime::worker::Client;
@@ -16,7 +16,7 @@ use super::samples::Samples;
 use super::workplace::Workplace;
 use super::{made_up, refuse_losses};
 use crate::progress::Progress;
-use crate::verify::runtime_error;
+use crate::verify::{output_view, runtime_error};
 use crate::{Error, Model, Request, weights};
 
 pub use onnxfit_rewrite::uint8_input::{Layout as ByteLayout, Uint8Options as BytesIn};
@@ -84,18 +84,7 @@ pub fn bytes_in(
         agrees: comparison.agrees,
         how: format!("both models ran on the CPU provider on the same pixels, made up from seed {seed}"),
         tolerance: "relative L2 at most 1e-5, no element off by more than 1e-4 of the largest".to_owned(),
-        outputs: comparison
-            .outputs
-            .iter()
-            .map(|output| OutputView {
-                name: output.name.clone(),
-                max_absolute_error: output.max_absolute_error,
-                relative_l2: output.relative_l2,
-                cosine: output.cosine,
-                top1_agreement: output.top1_agreement,
-                problem: output.problem.clone(),
-            })
-            .collect(),
+        outputs: comparison.outputs.iter().map(output_view).collect(),
     };
     let mut files = Vec::new();
     if comparison.agrees {

@@ -18,13 +18,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("explain", &["base"]),
     ("runtime", &["base", "onnx"]),
     ("rewrite", &["base", "onnx", "graph", "shape"]),
+    ("quantize", &["base", "onnx", "graph", "shape"]),
     ("train", &["base", "onnx", "graph", "shape", "memory", "runtime", "rewrite"]),
     ("plan", &["base"]),
     ("report", &["base"]),
 ];
 
 /// Crates that read neither files, clock nor environment.
-const PURE: &[&str] = &["base", "graph", "shape", "memory", "explain", "hardware", "rewrite", "plan", "report"];
+const PURE: &[&str] =
+    &["base", "graph", "shape", "memory", "explain", "hardware", "rewrite", "quantize", "plan", "report"];
 
 /// What pure crates may not name.
 const IMPURE: &[&str] = &["std::fs", "std::env", "std::time", "std::net", "std::process", "SystemTime", "Instant::now"];

@@ -248,7 +248,9 @@ fn without_machine_lines(text: &str, hits: &[Hit], nodes: &[NodeMention]) -> Str
     let mut at = 0;
     for line in text.split_inclusive('\n') {
         let end = at + line.len();
-        let said = hits.iter().any(|hit| hit.kind != Kind::Trace && hit.at < end && hit.end > at)
+        let said = hits
+            .iter()
+            .any(|hit| (hit.kind != Kind::Trace || hit.form.starts_with("arena_")) && hit.at < end && hit.end > at)
             || nodes.iter().any(|node| node.at < end && node.end > at);
         if !said {
             out.push_str(line);

@@ -18,7 +18,7 @@ use regex::Regex;
 const PROSE_BYTES_MAX: usize = 64 << 10;
 
 static DENIED: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    let openers = r"regardless of|independent(?:ly)? of|irrespective of|(?:isn't|is not) (?:a |an |due |caused |power|data|frag|because)|not due to|not caused by|\bruled out|doesn't depend on";
+    let openers = r"\(?\b(?:no|not) (?:the )?(?:gpu|video|device)[- ]?(?:memory|ram)\)?|regardless of|independent(?:ly)? of|irrespective of|(?:isn't|is not) (?:a |an |due |caused |power|data|frag|because)|not due to|not caused by|\bruled out|doesn't depend on";
     Regex::new(&format!(r"(?:{openers})[^.;,\n]{{0,70}}")).ok()
 });
 static LINKS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"https?://\S+").ok());
@@ -35,7 +35,8 @@ pub(crate) fn prose_of(text: &str) -> String {
             prose = pattern.replace_all(&prose, " ").into_owned();
         }
     }
-    prose
+    // What Windows lends to the card is memory of the card.
+    prose.replace("shared ram", "shared vram").replace("shared gpu ram", "shared vram")
 }
 
 /// What was found, with a few words on either side.

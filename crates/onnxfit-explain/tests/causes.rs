@@ -159,6 +159,37 @@ const EXAMPLES: &[(&str, &str)] = &[
         "other_framework_oom",
         "torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB (GPU 0; 14.76 GiB total capacity)",
     ),
+    (
+        "other_process_holds_memory",
+        "Exception during initialization: cuda_call.cc:129 onnxruntime::CudaCall CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0 ; hostname=a ; expr=cublasCreate(&handle);",
+    ),
+    ("host_ram", "the service keeps 3 GB in RAM after Dispose, although the GPU is empty again"),
+    ("host_ram", "loading from a byte array raises the peak working set by the size of the model"),
+    ("host_ram", "our indexer was OOM-killed (exec_die 137) on a VM of 2 GB"),
+    (
+        "host_ram",
+        "ORT Web with a 1.2 GB model: Uncaught (in promise) RuntimeError: Aborted(). Build with -sASSERTIONS for more info.",
+    ),
+    ("host_ram", "onnxruntime-web: Uncaught (in promise) 73412880"),
+    ("host_ram", "in the browser I only get an error that is a number, 194837264"),
+    (
+        "dynamic_shape_fragmentation",
+        "with shapes that are not fixed the memory of the process grows; with one shape it does not",
+    ),
+    (
+        "cuda_context_overhead",
+        "after ReleaseSession and ReleaseEnv 6% of the GPU memory stays taken until the exe ends",
+    ),
+    ("multiple_sessions", "5 small models in 5 processes fill the GPU"),
+    ("conv_workspace", "choosing among cudnn convolution algorithms takes 6 GB of GPU memory at the first run"),
+    ("not_oom_cuda_ep_load_failed", "Loadlibrary failed with error 126 for onnxruntime_providers_cuda.dll"),
+    ("not_oom_cuda_ep_load_failed", "EP Error CUDA_PATH is set but CUDA wasn't able to be loaded."),
+    ("not_oom_cuda_ep_load_failed", "it silently falls back to CPUExecutionProvider with this driver"),
+    ("other_framework_oom", "RuntimeError: CUDA failed with error out of memory"),
+    (
+        "other_framework_oom",
+        "jaxlib.xla_extension.XlaRuntimeError: RESOURCE_EXHAUSTED: Out of memory while trying to allocate",
+    ),
 ];
 
 #[test]

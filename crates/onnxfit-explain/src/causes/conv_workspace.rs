@@ -62,7 +62,7 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
     }
     let said = words!(
         facts,
-        r"exhaustive|cudnn_conv|algo(?:rithm)? search|conv\w* workspace|workspace size|(?:conv|cudnn)\w* .{0,30}workspace|max_workspace"
+        r"exhaustive|cudnn_conv|algo(?:rithm)? (?:search|selection|finding)|(?:cudnn|conv\w*)[^.\n]{0,30} algorithms?\b|conv\w* workspace|workspace size|(?:conv|cudnn)\w* .{0,30}workspace|max_workspace"
     )?;
     Some(Verdict::words(73, [said]))
 }

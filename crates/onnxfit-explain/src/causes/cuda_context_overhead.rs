@@ -35,9 +35,24 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
             )],
         ));
     }
+    let freed = words!(
+        facts,
+        r"releasesession|session (?:is |was |gets |has been )?(?:destroy|delet|releas|clos|destruct|terminat)\w*|(?:releas|delet|destroy|clos|terminat)\w* (?:the |all |my )?(?:ort |onnx |inference )?session|session = (?:none|nullptr|null)|del (?:ort_?)?sess"
+    );
+    let until_exit = words!(
+        facts,
+        r"until (?:its? |the |my )?(?:\.?exe|process|program|application|app|python)[^.\n]{0,20}(?:kill|clos|terminat|end|exit|quit)|still (?:\w+ ){0,3}(?:occup|us|hold|tak)\w* (?:about |around |up )?(?:\d+ ?%|\d{2,3} ?m(?:i?b)?)|\d{2,3} ?m(?:i?b)? (?:\w+ ){0,5}(?:remain|left|still)"
+    );
+    if let (Some(freed), Some(until_exit)) = (freed, until_exit)
+        && words!(facts, r"\bgpu|vram|cuda|video memory").is_some()
+        && words!(facts, r"\bram\b").is_none()
+    {
+        return Some(Verdict::words(73, [freed, until_exit]));
+    }
     let said = words!(
         facts,
         r"cuda context|context (?:overhead|memory)|import(?:ing)? torch|(?:tiny|small|empty|trivial|simple) (?:onnx )?model.{0,80}(?:mb|mib|gb|memory)|after (?:the )?(?:session|del|destroying|deleting|closing).{0,60}(?:\d+ ?m(?:i?b)?|still|remain)|(?:remain|left|kept)\w* .{0,20}\d{3} ?m(?:i?b)"
     )?;
-    Some(Verdict::words(72, [said]))
+    // The context is memory of the card: a text that only speaks of the host means something else.
+    words!(facts, r"\bgpu|vram|cuda|video memory|nvidia|torch").map(|_| Verdict::words(72, [said]))
 }

@@ -30,8 +30,13 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
     }
     if let Some(said) = words!(
         facts,
-        r"fragment|dynamic (?:shape|axes|input|batch)|different (?:shapes?|sizes?|lengths?|resolutions?|inputs?)|var(?:iable|ying) (?:shape|length|size|resolution|input)|new shape|(?:input|image) (?:shapes?|sizes?) (?:chang|var|differ)"
+        r"dynamic (?:shape|axes|input|batch)|different (?:input |image |tensor )?(?:shapes?|sizes?|lengths?|resolutions?|inputs?)|var(?:iable|ying|ious) (?:input |image |sequence )?(?:shape|length|size|resolution|input)|new (?:input )?shape|(?:input|image|tensor) (?:shapes?|sizes?|lengths?) (?:chang|var|differ)|(?:shapes?|sizes?) (?:of [^.\n]{0,40}|that )?(?:is|are) (?:dynamic|not fixed|chang|var|differ)|(?:shape|size)s? [^.\n]{0,30}(?:is|are) fixed"
     ) {
+        // That it grows with the shapes, and only then, is said of one cause.
+        let grows = words!(facts, r"(?:increas|grow|ris|climb|leak|spik)\w*");
+        return Some(Verdict::words(if grows.is_some() { 75 } else { 67 }, [said]));
+    }
+    if let Some(said) = words!(facts, r"fragment") {
         return Some(Verdict::words(67, [said]));
     }
     let said = words!(

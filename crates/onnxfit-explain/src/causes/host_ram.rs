@@ -62,9 +62,15 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
     }
     if let Some(said) = words!(
         facts,
-        r"per-thread scratch|\bmlas\b|\brss\b|\bram %|host (?:memory|ram)|system (?:memory|ram)|cpu (?:memory|ram)|java heap|wasm|webassembly|\bpod\b.{0,60}(?:killed|oom)|container .{0,40}(?:killed|memory limit)|exit code 137|\blambda\b|unexpected eof|error reading from server: eof|\beof\b"
+        r"per-thread scratch|\bmlas\b|\brss\b|\bram %|host (?:memory|ram)|system (?:memory|ram)|cpu (?:memory|ram)|java heap|wasm|webassembly|\bpod\b.{0,60}(?:killed|oom)|container .{0,40}(?:killed|memory limit)|exit code 137|exec_die 137|\boom[- ]kill|\blambda\b|unexpected eof|error reading from server: eof|\beof\b"
     ) {
         return Some(Verdict::words(74, [said]));
+    }
+    if let Some(said) = words!(
+        facts,
+        r"(?:keeps?|holds?|stays?|remain\w*|leak\w*|increas\w*|grow\w*|climb\w*|rising|rises|fills?|eats?|consum\w*|us(?:es?|ing|age of)) [^.\n]{0,30}\b(?:ram|working set|private bytes|(?:system|host|cpu|main|physical) memory)\b|\b(?:ram|(?:system|host|cpu|main|physical) memory)\b [^.\n]{0,40}(?:not (?:being )?(?:releas|free|delet|clear)|never|increas|grow|climb|leak|ris(?:es|ing))|\bram consumption|working set|private bytes|resident (?:set|memory)|memory of the (?:process|service|host)|\bvirt memory"
+    ) {
+        return Some(Verdict::words(72, [said]));
     }
     let card = words!(facts, r"\bgpu|vram|cuda|\bgram\b|video memory|nvidia|graphics|device memory|directml|\bdml\b");
     if card.is_none()

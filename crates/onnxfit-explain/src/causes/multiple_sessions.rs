@@ -61,7 +61,7 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
     }
     if let Some(said) = words!(
         facts,
-        r"\b507\b|each (?:model|session|instance|worker)|(?:several|multiple|many|two|three|four|both|\d+) (?:onnx )?(?:models|sessions|instances|workers|processes)|multi-?model|instance_group|number of instances|per instance|model instances?|share (?:weights|the session|one session|memory between)"
+        r"\b507\b|each (?:model|session|instance|worker)|(?:several|multiple|many|two|three|four|five|six|both|[2-9]|\d\d+) (?:(?:onnx|small|large|big|different|separate|worker|gpu|python|inference) )?(?:models?|sessions|instances|workers|process(?:es|ing)?|multi\w*process\w*)\b|multi-?model|instance_group|number of instances|per instance|model instances?|share (?:weights|the session|one session|memory between)"
     ) {
         return Some(Verdict::words(65, [said]));
     }

@@ -4,6 +4,7 @@ use crate::advice::{GIVE_GPU, MATCH_LIBRARIES, NOT_MORE_MEMORY};
 use crate::explanation::Memory;
 use crate::facts::Facts;
 use crate::forms::Kind;
+use crate::words::words;
 
 use super::{Oom, Rule, Verdict};
 
@@ -21,6 +22,17 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
     let hit = facts.primary.as_ref().filter(|hit| {
         hit.kind == Kind::NotMemory
             && matches!(hit.form, "ep_load_failed" | "ep_fallback_warning" | "rust_tracing" | "ep_not_available")
-    })?;
-    Some(Verdict::of(92, hit))
+    });
+    if let Some(hit) = hit {
+        return Some(Verdict::of(92, hit));
+    }
+    if facts.has_machine_message() {
+        return None;
+    }
+    let said = words!(
+        facts,
+        r"(?:fall\w*|fell) ?back (?:\w+ ){0,3}to (?:the )?cpu|(?:only|always|still|just) (?:run\w*|us\w*) (?:\w+ ){0,3}(?:the )?cpu\b|cpuexecutionprovider (?:only|instead)|(?:gpu|cuda|cudaexecutionprovider) (?:is |was )?(?:not|never) (?:being )?(?:used|available|detected|found|recogni[sz]ed)|(?:not|n't|cannot|can not) (?:use|using|find|load|see|detect)\w* (?:the )?(?:gpu|cuda|cudnn|cudaexecutionprovider)"
+    )?;
+    // Out of memory can be a reason to fall back.
+    words!(facts, r"out of memory|\boom\b|memory|vram").is_none().then(|| Verdict::words(70, [said]))
 }

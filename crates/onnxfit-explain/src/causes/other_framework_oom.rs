@@ -19,7 +19,8 @@ pub(crate) const RULE: Rule = Rule {
 
 fn judge(facts: &Facts<'_>) -> Option<Verdict> {
     let hit = facts.primary.as_ref().filter(|hit| {
-        hit.kind == Kind::NotMemory && matches!(hit.form, "torch_oom" | "paddle_oom" | "llama_cpp_oom")
+        hit.kind == Kind::NotMemory
+            && matches!(hit.form, "torch_oom" | "ctranslate2_oom" | "xla_oom" | "paddle_oom" | "llama_cpp_oom")
     })?;
     Some(Verdict::of(90, hit))
 }

@@ -29,6 +29,13 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
         if let Some(said) = said {
             return Some(Verdict::words(70, [said, hit.text.clone()]));
         }
+        if facts.phase == Phase::Initialization && hit.is_handle_creation() {
+            let mut verdict = Verdict::of(64, hit);
+            verdict.add(
+                "a library handle was refused while the session was created: the card was already full".to_owned(),
+            );
+            return Some(verdict);
+        }
         let loading = facts.phase == Phase::Initialization && hit.form == "bfc_failed_to_allocate";
         if loading && facts.provider != Some("CPU") && facts.requested().is_some_and(|n| n < 1 << 30) {
             let mut verdict = Verdict::of(if facts.on_windows() { 60 } else { 46 }, hit);

@@ -29,13 +29,15 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
         if let Some(said) = said {
             return Some(Verdict::words(76, [said, hit.text.clone()]));
         }
-        if hit.status.contains("ALLOC_FAILED") {
+        // Before any run there is one thread: the card was taken by somebody else.
+        let loading = facts.phase == crate::explanation::Phase::Initialization;
+        if hit.status.contains("ALLOC_FAILED") && !loading {
             let mut verdict = Verdict::of(80, hit);
             verdict.add("a library handle could not be created: every thread that runs creates its own, and the card was already full".to_owned());
             return Some(verdict);
         }
         if hit.form == "cuda_call_failure" && hit.is_handle_creation() {
-            return Some(Verdict::of(66, hit));
+            return Some(Verdict::of(if loading { 48 } else { 66 }, hit));
         }
         let handle_later = facts.text.contains("CudaCall")
             || facts.hits.iter().any(|later| later.at > hit.at && later.is_handle_creation());

@@ -36,7 +36,7 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
     }
     let said = words!(
         facts,
-        r"out[ -]of[ -]memory|\boom\b|fill\w* .{0,30}(?:vram|memory)|memory error|allocate memory|exhaust|ran out|vram|gpu memory"
+        r"out[ -]of[ -]memory|\boom\b|fill\w* .{0,30}(?:vram|memory)|memory error|allocate memory|exhaust|ran out|vram|gpu memory|memory [^.\n]{0,30}too (?:small|little|low)|insufficient (?:gpu )?memory"
     )?;
     Some(Verdict::words(41, [said]))
 }

@@ -6,7 +6,7 @@ pub(super) const FORMS: &[Form] = &[
     Form {
         id: "std_bad_alloc",
         kind: Kind::OutOfMemory,
-        pattern: r"(?:std::bad_alloc|bad_array_new_length|\bbad allocation\b)",
+        pattern: r"(?:\bbad_alloc\b|bad_array_new_length|\bbad allocation\b)",
         refine: as_is,
     },
     Form {

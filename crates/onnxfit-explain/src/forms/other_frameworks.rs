@@ -30,6 +30,24 @@ pub(super) const FORMS: &[Form] = &[
         refine: amount,
     },
     Form {
+        id: "torch_oom",
+        kind: Kind::NotMemory,
+        pattern: r"(?:torch\.(?:cuda\.)?OutOfMemoryError|HIP out of memory\. Tried|MPS backend out of memory|RuntimeError: CUDA error: (?:out of memory|CUBLAS_STATUS_ALLOC_FAILED)|CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling)",
+        refine: without_a_size,
+    },
+    Form {
+        id: "ctranslate2_oom",
+        kind: Kind::NotMemory,
+        pattern: r"CUDA failed with error out of memory",
+        refine: as_is,
+    },
+    Form {
+        id: "xla_oom",
+        kind: Kind::NotMemory,
+        pattern: r"RESOURCE_EXHAUSTED: (?:Out of memory|Failed to allocate request)|cupy\.cuda\.memory\.OutOfMemoryError|mxnet\.base\.MXNetError[^\n]{0,200}(?:ALLOC_FAILED|out of memory)",
+        refine: as_is,
+    },
+    Form {
         id: "llama_cpp_oom",
         kind: Kind::NotMemory,
         pattern: r"ggml_(?:backend_cuda|cuda|gallocr)\w*: (?:allocating|failed to allocate)",
@@ -43,4 +61,9 @@ fn amount(hit: &mut Hit, groups: &Captures<'_>, _: &str) -> bool {
     let unit = text("unit").map(|unit| unit.trim_end_matches("iB").trim_end_matches('B'));
     hit.requested = text("amount").zip(unit).and_then(|(amount, unit)| crate::number::with_unit(amount, unit));
     true
+}
+
+/// The message that follows the name has the size: it is the hit.
+fn without_a_size(hit: &mut Hit, _: &Captures<'_>, text: &str) -> bool {
+    !text[hit.end..].trim_start_matches([':', ' ']).starts_with("CUDA out of memory. Tried")
 }

@@ -12,7 +12,7 @@ pub(super) const FORMS: &[Form] = &[
     Form {
         id: "ep_load_failed",
         kind: Kind::NotMemory,
-        pattern: r"LoadLibrary failed with error (?P<status>\d+)",
+        pattern: r"(?i:LoadLibrary failed with error) (?P<status>\d+)",
         refine: as_is,
     },
     Form {
@@ -37,6 +37,12 @@ pub(super) const FORMS: &[Form] = &[
         id: "ep_load_failed",
         kind: Kind::NotMemory,
         pattern: r"(?i:can(?:'t|not| not) (?:resolve|load|find) [`'\x22]?(?P<status>(?:lib)?(?:cublas|cudnn|cudart|cufft|onnxruntime_providers)\w*[\w.]*))",
+        refine: as_is,
+    },
+    Form {
+        id: "ep_load_failed",
+        kind: Kind::NotMemory,
+        pattern: r"(?:CUDA_PATH is set but CUDA wasn'?t able to be loaded|Error loading [`'\x22]?[^\n`'\x22]{0,200}onnxruntime_providers_\w+\.(?:dll|so)|libonnxruntime_providers_\w+\.so: (?:undefined symbol|cannot open))",
         refine: as_is,
     },
     Form {

@@ -19,7 +19,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("runtime", &["base", "onnx"]),
     ("rewrite", &["base", "onnx", "graph", "shape"]),
     ("quantize", &["base", "onnx", "graph", "shape"]),
-    ("train", &["base", "onnx", "graph", "shape", "memory", "runtime", "rewrite"]),
+    ("data", &["base", "runtime"]),
+    ("train", &["base", "onnx", "graph", "shape", "memory", "runtime", "rewrite", "data"]),
     ("plan", &["base"]),
     ("report", &["base"]),
 ];

@@ -37,8 +37,40 @@ pub enum NpyError {
 const MARK: &[u8; 6] = b"\x93NUMPY";
 const HEADER_BYTES_MAX: usize = 64 << 10;
 
+/// Where the elements of an array are in its file, and what they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Element type.
+    pub element_type: ElementType,
+    /// Shape.
+    pub shape: Vec<u64>,
+    /// Bytes before the first element.
+    pub start: u64,
+    /// Whether the bytes are those of a [`Tensor`]: little-endian, last axis contiguous, no text.
+    pub is_plain: bool,
+}
+
+/// Most bytes that hold an array's mark and header.
+pub const PREFIX_BYTES_MAX: usize = HEADER_BYTES_MAX + 12;
+
+/// Reads the header alone, of a file or of its beginning.
+pub fn layout(bytes: &[u8]) -> Result<Layout, NpyError> {
+    let (header, start) = header(bytes)?;
+    let (element_type, _) = header.element()?;
+    let is_plain = element_type != ElementType::String
+        && !header.descr.starts_with('>')
+        && (!header.fortran_order || header.shape.len() < 2);
+    Ok(Layout { element_type, shape: header.shape, start: start as u64, is_plain })
+}
+
 /// Reads one array.
 pub fn read(bytes: &[u8]) -> Result<Tensor, NpyError> {
+    let (header, start) = header(bytes)?;
+    header.tensor(&bytes[start..])
+}
+
+/// The header, and where the data begins.
+fn header(bytes: &[u8]) -> Result<(Header, usize), NpyError> {
     let truncated = |need: usize| NpyError::Truncated { need: need as u64, have: bytes.len() as u64 };
     if bytes.len() < MARK.len() && MARK.starts_with(bytes) {
         return Err(truncated(10));
@@ -55,8 +87,7 @@ pub fn read(bytes: &[u8]) -> Result<Tensor, NpyError> {
     }
     let header = bytes.get(start..start + length).ok_or_else(|| truncated(start + length))?;
     let header = std::str::from_utf8(header).map_err(|_| NpyError::Header("it is no text".to_owned()))?;
-    let header = Header::parse(header)?;
-    header.tensor(&bytes[start + length..])
+    Ok((Header::parse(header)?, start + length))
 }
 
 /// Writes one array; 8-bit floats and sub-byte types have no NumPy type.
@@ -153,19 +184,26 @@ impl Header {
         Ok(Self { descr: descr.to_owned(), fortran_order, shape })
     }
 
-    fn tensor(self, data: &[u8]) -> Result<Tensor, NpyError> {
-        let big_endian = self.descr.starts_with('>');
+    /// ONNX's type of the elements, and their bytes in the file.
+    fn element(&self) -> Result<(ElementType, u64), NpyError> {
         let code = self.descr.trim_start_matches(['<', '>', '|', '=']);
         let unknown = || NpyError::Type(self.descr.clone());
         let text_width = |letter: char| code.strip_prefix(letter).and_then(|width| width.parse::<u64>().ok());
-        let (element_type, element_bytes) = if let Some(width) = text_width('U') {
-            (ElementType::String, width.checked_mul(4).ok_or_else(unknown)?)
-        } else if let Some(width) = text_width('S') {
-            (ElementType::String, width)
-        } else {
-            let (_, known) = TYPES.iter().find(|(known, _)| *known == code).ok_or_else(unknown)?;
-            (*known, known.bits() / 8)
-        };
+        if let Some(width) = text_width('U') {
+            return Ok((ElementType::String, width.checked_mul(4).ok_or_else(unknown)?));
+        }
+        if let Some(width) = text_width('S') {
+            return Ok((ElementType::String, width));
+        }
+        let (_, known) = TYPES.iter().find(|(known, _)| *known == code).ok_or_else(unknown)?;
+        Ok((*known, known.bits() / 8))
+    }
+
+    fn tensor(self, data: &[u8]) -> Result<Tensor, NpyError> {
+        let (element_type, element_bytes) = self.element()?;
+        let big_endian = self.descr.starts_with('>');
+        let code = self.descr.trim_start_matches(['<', '>', '|', '=']);
+        let unknown = || NpyError::Type(self.descr.clone());
         let need = element_count(&self.shape)
             .and_then(|count| count.checked_mul(element_bytes))
             .ok_or(TensorError::TooLarge { element_type, shape: self.shape.clone() })?;

@@ -8,6 +8,7 @@
 mod arena;
 mod element_type;
 mod error;
+pub mod guard;
 pub mod inputs;
 pub mod install;
 mod json_bytes;

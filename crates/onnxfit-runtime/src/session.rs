@@ -5,6 +5,8 @@
 
 #![allow(clippy::result_large_err)] // ort's builder travels inside its errors; nothing here is hot.
 
+pub(crate) mod bound;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,6 +32,7 @@ pub struct Session {
     outputs: Vec<TensorInfo>,
     library: &'static Library,
     device: Device,
+    device_id: i32,
 }
 
 /// An input or output as the model declares it.
@@ -96,6 +99,15 @@ impl Session {
                 (tracer.with_registered(library, from_environment)?, Some(tracer))
             }
         };
+        Self::around(library, spec, session, tracer)
+    }
+
+    fn around(
+        library: &'static Library,
+        spec: &SessionSpec,
+        session: OrtSession,
+        tracer: Option<Arc<Tracer>>,
+    ) -> Result<Self, RunError> {
         let device = match spec.provider {
             Provider::Cpu => Device::Cpu,
             Provider::Cuda { .. } => Device::Cuda,
@@ -110,7 +122,26 @@ impl Session {
         }
         let inputs = session.inputs().iter().map(TensorInfo::new).collect();
         let outputs = session.outputs().iter().map(TensorInfo::new).collect();
-        Ok(Self { session, run_options, arena, tracer, inputs, outputs, library, device })
+        Ok(Self { session, run_options, arena, tracer, inputs, outputs, library, device, device_id: device_id(spec) })
+    }
+
+    /// Loads several models into one arena, with the settings of the first: together they keep to
+    /// its limit.
+    pub fn open_together(library: &'static Library, specs: &[SessionSpec]) -> Result<Vec<Self>, RunError> {
+        let config = specs.first().and_then(|spec| spec.cpu_arena).unwrap_or_default();
+        arena::with_registered_arena(library, &config, || {
+            let open = |spec: &SessionSpec| {
+                check_spec(spec)?;
+                if spec.provider != Provider::Cpu || spec.meter != Meter::Arena || !spec.cpu_arena_enabled {
+                    return Err(RunError::Option("only sessions of the CPU's arena can share it".to_owned()));
+                }
+                let builder = builder(library, spec)?.with_env_allocators();
+                let mut builder = builder.map_err(|error| RunError::from_message(Stage::Load, error.message()))?;
+                let session = builder.commit_from_file(&spec.model).map_err(|error| arena::load_failure(&error))?;
+                Self::around(library, spec, session, None)
+            };
+            specs.iter().map(open).collect()
+        })
     }
 
     /// The model's inputs.
@@ -179,7 +210,21 @@ impl Session {
         path.map(PathBuf::from).map_err(|error| RunError::from_message(Stage::Run, error.message()))
     }
 
-    fn check_inputs(&self, inputs: &Tensors) -> Result<(), RunError> {
+    /// The name of the session's arena in run options.
+    pub(crate) fn arena_name(&self) -> String {
+        match self.device {
+            Device::Cpu => format!("cpu:{}", self.device_id),
+            Device::Cuda => format!("gpu:{}", self.device_id),
+        }
+    }
+
+    /// The session itself and the options of its runs.
+    pub(crate) fn parts(&mut self) -> (&mut OrtSession, &RunOptions) {
+        (&mut self.session, &self.run_options)
+    }
+
+    /// Refuses inputs that the model does not have or that are not of its types.
+    pub(crate) fn check_inputs(&self, inputs: &Tensors) -> Result<(), RunError> {
         let refuse = |name: &str, reason: String| RunError::Input { name: name.to_owned(), reason };
         for (name, tensor) in inputs.iter() {
             let Some(info) = self.inputs.iter().find(|info| info.name == name) else {

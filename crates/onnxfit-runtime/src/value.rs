@@ -67,7 +67,8 @@ pub(crate) fn from_value(name: &str, value: &DynValue) -> Result<Tensor, RunErro
 
 macro_rules! pairs {
     ($($ours:ident = $theirs:ident),* $(,)?) => {
-        fn to_ort(element_type: ElementType) -> TensorElementType {
+        /// ONNX Runtime's type of one of ours.
+        pub(crate) fn to_ort(element_type: ElementType) -> TensorElementType {
             match element_type { $(ElementType::$ours => TensorElementType::$theirs,)* }
         }
 

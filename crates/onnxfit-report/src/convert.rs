@@ -48,8 +48,10 @@ pub struct RangeView {
 pub struct RoundView {
     /// Why the model before it was not good enough.
     pub problem: String,
-    /// Nodes that were kept because of that.
+    /// Nodes that compute in float because of that.
     pub kept: Vec<String>,
+    /// Whether their weights stay float, too.
+    pub weights_stay: bool,
 }
 
 /// The whole answer.
@@ -136,7 +138,9 @@ pub fn write_text(out: &mut impl Write, view: &ConvertView) -> io::Result<()> {
         let first: Vec<&str> = round.kept.iter().take(SHOWN_MAX).map(String::as_str).collect();
         let more = if round.kept.len() > first.len() { ", …" } else { "" };
         let n_kept = round.kept.len();
-        writeln!(out, "step back {}: {}; kept {n_kept} nodes: {}{more}", index + 1, round.problem, first.join(", "))?;
+        let what = if round.weights_stay { "kept the weights of" } else { "in float compute" };
+        let first = first.join(", ");
+        writeln!(out, "step back {}: {}; {what} {n_kept} nodes: {first}{more}", index + 1, round.problem)?;
     }
     if let Some(verify) = &view.verify {
         write_verify(out, verify)?;

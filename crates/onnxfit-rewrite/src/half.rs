@@ -7,6 +7,7 @@
 //!
 //! Approximate: results differ by rounding, so the planner must verify.
 
+mod batch_norm;
 mod convert;
 mod cut;
 mod elements;
@@ -60,8 +61,11 @@ pub struct HalfOptions {
     pub target: HalfType,
     /// Whether inputs and outputs of the model stay float32.
     pub keep_io: bool,
-    /// Nodes that stay float32, by name or by the name of their first output.
+    /// Nodes that compute in float32, by name or by the name of their first output. Their weights
+    /// are kept in the half type all the same, and cast where they are read.
     pub keep_nodes: BTreeSet<String>,
+    /// Nodes whose weights stay float32 as well.
+    pub exact_nodes: BTreeSet<String>,
     /// What was measured, by value name; values that are not in it are treated cautiously.
     pub ranges: Option<BTreeMap<String, ValueRange>>,
 }
@@ -69,7 +73,14 @@ pub struct HalfOptions {
 impl HalfOptions {
     /// Everything to `target` that can be, inputs and outputs kept, nothing measured.
     pub fn new(target: HalfType) -> Self {
-        Self { target, keep_io: true, keep_nodes: BTreeSet::new(), ranges: None }
+        Self { target, keep_io: true, keep_nodes: BTreeSet::new(), exact_nodes: BTreeSet::new(), ranges: None }
+    }
+}
+
+impl HalfOptions {
+    fn is_named(&self, names: &BTreeSet<String>, world: &World<'_>, number: usize) -> bool {
+        let Some((_, _, node)) = world.node(number).filter(|_| !names.is_empty()) else { return false };
+        names.contains(&node.name) || names.contains(&world.label(number))
     }
 }
 
@@ -107,6 +118,8 @@ pub fn to_half(model: &Model, weights: &dyn TensorSource, options: &HalfOptions)
     let model = inlined.as_ref().unwrap_or(model);
     let moved = quirks::move_transposes(model)?;
     let model = moved.as_ref().unwrap_or(model);
+    let folded = batch_norm::fold(model, weights, options.target)?;
+    let model = folded.as_ref().unwrap_or(model);
 
     let world = World::new(model);
     let elements = elements::elements(&world);
@@ -116,11 +129,11 @@ pub fn to_half(model: &Model, weights: &dyn TensorSource, options: &HalfOptions)
     islands::keep_islands(&facts, &mut slots);
     let is_half = decide(&world, &slots, &n_elements);
     let is_exact = |node: usize| {
-        let exact =
-            |variable: &usize| matches!(slots.variables[*variable].stays, Some(Reason::Asked | Reason::Quantized));
-        slots.of_node.get(&node).is_some_and(|variables| variables.iter().any(exact))
+        let quantized = |variable: &usize| matches!(slots.variables[*variable].stays, Some(Reason::Quantized));
+        slots.of_node.get(&node).is_some_and(|variables| variables.iter().any(quantized))
+            || options.is_named(&options.exact_nodes, &world, node)
     };
-    let stored = storage::stored_half(&world, &elements, &slots, &is_half, &is_exact);
+    let stored = storage::stored_half(&facts, &slots, &is_half, &is_exact);
     let decision = emit::Decision { is_half: &is_half, stored: &stored, target: options.target };
     let emitted = emit::emit(&facts, &slots, &decision)?;
     let report = report::report(&facts, &slots, &decision, &emitted);

@@ -45,6 +45,15 @@ impl Exactness {
             Self::Quantized => Tolerance { relative_l2: 0.15, share_of_largest: 0.5, top1_agreement: 0.9 },
         }
     }
+
+    /// Two scores that are as close as this, as a share of the larger, are a tie: the change may
+    /// move either by as much.
+    const fn tie(self) -> f64 {
+        match self {
+            Self::Half => 1e-2,
+            _ => 1e-3,
+        }
+    }
 }
 
 /// How one output compares.
@@ -149,13 +158,13 @@ fn compare_one(name: &str, before: &Tensor, after: &Tensor, exactness: Exactness
         let problem = (!bit_identical).then(|| "differs".to_owned());
         return OutputComparison { bit_identical, problem, ..equal };
     };
-    let mut output = measure(name, before, &left, &right);
+    let mut output = measure(name, before, &left, &right, exactness.tie());
     output.bit_identical = bit_identical;
     output.problem = problem(&output, before.element_type(), exactness);
     output
 }
 
-fn measure(name: &str, before: &Tensor, left: &[f64], right: &[f64]) -> OutputComparison {
+fn measure(name: &str, before: &Tensor, left: &[f64], right: &[f64], tie: f64) -> OutputComparison {
     let mut output = OutputComparison::equal(name, before.shape());
     let finite = |value: &&f64| value.is_finite();
     output.largest = left.iter().filter(finite).fold(0.0, |largest, value| value.abs().max(largest));
@@ -187,13 +196,13 @@ fn measure(name: &str, before: &Tensor, left: &[f64], right: &[f64]) -> OutputCo
         (false, false) => (dot / (left_square.sqrt() * right_square.sqrt())).clamp(-1.0, 1.0),
         _ => 0.0,
     };
-    output.top1_agreement = top1_agreement(before, left, right);
+    output.top1_agreement = top1_agreement(before, left, right, tie);
     output
 }
 
 /// Scores: floats of two axes or more whose last has at least five classes, and hardly a row in
 /// the original that is a tie.
-fn top1_agreement(before: &Tensor, left: &[f64], right: &[f64]) -> Option<f64> {
+fn top1_agreement(before: &Tensor, left: &[f64], right: &[f64], tie: f64) -> Option<f64> {
     const CLASSES_MIN: u64 = 5;
     let classes = *before.shape().last()?;
     if !before.element_type().is_float() || before.shape().len() < 2 || classes < CLASSES_MIN || left.is_empty() {
@@ -205,7 +214,7 @@ fn top1_agreement(before: &Tensor, left: &[f64], right: &[f64]) -> Option<f64> {
     for (a, b) in rows {
         let (Some((best, second)), Some((other, _))) = (best_two(a), best_two(b)) else { continue };
         // A row without a clear winner proves nothing: rounding decides it.
-        if a[best] - second <= a[best].abs() * 1e-3 {
+        if a[best] - second <= a[best].abs() * tie {
             continue;
         }
         decided += 1;

@@ -18,6 +18,9 @@ use super::reason::Reason;
 use super::slots::Slots;
 use super::world::World;
 
+/// Numbers below this mean "never look here".
+pub(super) const MASK: f32 = -1e9;
+
 /// What the rules look at.
 pub(super) struct Facts<'a, 'm> {
     pub(super) world: &'a World<'m>,
@@ -31,8 +34,9 @@ pub(super) struct Facts<'a, 'm> {
 /// Marks every node that has to stay.
 pub(super) fn keep_islands(facts: &Facts<'_, '_>, slots: &mut Slots) {
     let world = facts.world;
-    for (number, _, node) in world.all_nodes() {
-        if facts.options.keep_nodes.contains(&node.name) || facts.options.keep_nodes.contains(&world.label(number)) {
+    for (number, _, _) in world.all_nodes() {
+        let options = facts.options;
+        if [&options.keep_nodes, &options.exact_nodes].iter().any(|names| options.is_named(names, world, number)) {
             slots.keep(number, Reason::Asked);
         }
     }
@@ -422,7 +426,6 @@ impl Facts<'_, '_> {
 impl super::ValueRange {
     /// Why numbers of this range cannot be half, if so. Numbers far below zero are masks.
     fn verdict(&self, target: HalfType) -> Option<Reason> {
-        const MASK: f32 = -1e9;
         /// A run that was not measured may go a little further.
         const HEADROOM: f32 = 0.75;
         let bound = target.max() * HEADROOM;

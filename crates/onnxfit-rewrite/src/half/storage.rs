@@ -7,7 +7,7 @@ use onnxfit_onnx::proto::TensorProto;
 use onnxfit_onnx::{TensorError, TensorSource};
 
 use super::convert::{HalfType, convert};
-use super::elements::Element;
+use super::islands::{Facts, MASK};
 use super::numbers::{N_SMALL, floats};
 use super::slots::{BORDER, Slots, is_default_weight};
 use super::source::Conversions;
@@ -35,12 +35,12 @@ pub(super) fn readers(world: &World<'_>, slots: &Slots) -> BTreeMap<usize, Vec<u
 
 /// The fixed float tensors that shall be kept in the half type.
 pub(super) fn stored_half(
-    world: &World<'_>,
-    elements: &[Element],
+    facts: &Facts<'_, '_>,
     slots: &Slots,
     is_half: &[bool],
     kept_exact: &dyn Fn(usize) -> bool,
 ) -> BTreeSet<usize> {
+    let world = facts.world;
     let mut wanted: BTreeMap<usize, (bool, bool, bool)> = BTreeMap::new();
     for (value, variables) in readers(world, slots) {
         let entry = wanted.entry(world.definition[value]).or_default();
@@ -55,7 +55,7 @@ pub(super) fn stored_half(
         }
     }
     let mut stored = BTreeSet::new();
-    for (value, element) in elements.iter().enumerate() {
+    for (value, element) in facts.elements.iter().enumerate() {
         if world.definition[value] != value || !element.is_float() || slots.makers.contains_key(&value) {
             continue;
         }
@@ -66,11 +66,47 @@ pub(super) fn stored_half(
         let Some(tensor) = tensor else { continue };
         let is_large = tensor.n_elements().is_ok_and(|n| n >= N_ELEMENTS_LARGE);
         let (by_half, by_float, by_exact) = wanted.get(&value).copied().unwrap_or_default();
-        if !by_exact && (is_large || (by_half && !by_float)) {
+        let is_wanted = !by_exact && (is_large || (by_half && !by_float));
+        if is_wanted && (!is_large || survives(&tensor, facts.options.target, facts.weights)) {
             stored.insert(value);
         }
     }
     stored
+}
+
+/// Whether a weight is still the same weight in the half type: hardly a number vanishes or passes the
+/// range. Of what lies in another file a few pieces are looked at, for reading all would cost as much
+/// as converting it.
+fn survives(tensor: &TensorProto, target: HalfType, weights: &dyn TensorSource) -> bool {
+    const PIECE_BYTES: usize = 64 << 10;
+    const N_PIECES_MAX: usize = 16;
+    /// Eight times what rounding to 11 bits costs at worst.
+    const DISTANCE_MAX: f64 = 4e-3;
+    // bfloat16 has the range of float.
+    if target == HalfType::Bfloat16 || weights.check(tensor).is_err() {
+        return true;
+    }
+    let Ok(bytes) = weights.tensor_bytes(tensor) else { return true };
+    let n_pieces = bytes.len().div_ceil(PIECE_BYTES);
+    let step = n_pieces.div_ceil(N_PIECES_MAX).max(1);
+    let (mut distance, mut size) = (0.0, 0.0);
+    for piece in bytes.chunks(PIECE_BYTES).step_by(step) {
+        for bytes in piece.as_chunks::<4>().0 {
+            let number = f32::from_le_bytes(*bytes);
+            let too_large = number.abs() > target.max();
+            // Far below zero is a mask.
+            if !number.is_finite() || (too_large && number < MASK) {
+                continue;
+            }
+            if too_large {
+                return false;
+            }
+            let error = f64::from(number - target.round(number));
+            distance += error * error;
+            size += f64::from(number) * f64::from(number);
+        }
+    }
+    distance <= DISTANCE_MAX * DISTANCE_MAX * size
 }
 
 /// A tensor in the half type. What is in the model file is converted now; what lies in another

@@ -51,7 +51,8 @@ pub fn bytes_in(
     let outcome = uint8_input(model.graph(), &options.bytes)
         .map_err(|error| Error::Rewrite { message: error.to_string(), hint: None })?;
     let mut diagnostics = Vec::new();
-    let Samples::MadeUp(mut floats, seed) = made_up(model.graph(), request, options.seed, &mut diagnostics)? else {
+    let made_up = made_up(model.graph(), request, options.seed, 1, &mut diagnostics)?;
+    let (Some(mut floats), Samples::MadeUp(_, seed)) = (made_up.get(0).ok(), made_up) else {
         return Err(Error::Predict("inputs that were made up are not files".to_owned()));
     };
     let like = floats.get(&outcome.input).cloned();
@@ -61,7 +62,7 @@ pub fn bytes_in(
         .ok_or_else(|| Error::Predict(format!("no pixels can be made up for `{}`", outcome.input)))?;
     let before_bytes = Bytes(like.as_ref().and_then(Tensor::bytes).map_or(0, |bytes| bytes.len() as u64));
     let after_bytes = Bytes(pixels.len());
-    let mut bytes: Tensors = floats.as_ref().clone();
+    let mut bytes: Tensors = floats.clone();
     bytes.insert(outcome.input.clone(), pixels);
     floats.insert(outcome.input.clone(), made);
 

@@ -40,6 +40,9 @@ impl std::str::FromStr for MaxDrop {
     }
 }
 
+/// The smallest normal number of half precision: below it there are fewer and fewer bits.
+const NOISE: f64 = 6.103_515_625e-5;
+
 /// What still counts as the same answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Gate {
@@ -73,6 +76,19 @@ impl Gate {
         comparison
     }
 
+    /// Whether answers that do not agree are at least near: within ten times the tolerance.
+    pub(crate) fn is_near(self, comparison: &Comparison) -> bool {
+        let wide = match self {
+            Self::Usual { relative_l2, share, .. } => {
+                Self::Usual { relative_l2: 10.0 * relative_l2, share: 10.0 * share, top1: 0.9 }
+            }
+            asked @ Self::Asked(_) => asked,
+        };
+        // One of another shape has no error at all, but is not near.
+        let is_near = |output: &OutputComparison| output.max_absolute_error > 0.0 && wide.problem(output).is_none();
+        comparison.outputs.iter().all(|output| output.problem.is_none() || is_near(output))
+    }
+
     fn problem(self, output: &OutputComparison) -> Option<String> {
         for (what, [before, after]) in [("NaN", output.nan_counts), ("infinite", output.infinite_counts)] {
             if before != after {
@@ -86,10 +102,13 @@ impl Gate {
             Self::Usual { relative_l2, share, top1 } => {
                 let moved = output.top1_agreement.filter(|agreement| *agreement < top1);
                 let largest = over("largest error", output.max_absolute_error, share * output.largest.max(1.0));
-                // Noise around zero has no direction: small next to 1 is small.
-                let l2 = over("relative L2", output.relative_l2, relative_l2)
-                    .filter(|_| output.max_absolute_error > 1e-3 * output.largest.min(1.0));
-                largest.or(l2).or_else(|| moved.map(|agreement| format!("has a top-1 agreement of {agreement:.3}")))
+                // Noise around zero has no direction: small next to 1 is small, and what is below the
+                // smallest normal number of the half type is noise in that type.
+                let floor = f64::max(NOISE, 1e-3 * output.largest.min(1.0));
+                let is_noise = output.max_absolute_error <= floor;
+                let l2 = over("relative L2", output.relative_l2, relative_l2);
+                let moved = moved.map(|agreement| format!("has a top-1 agreement of {agreement:.3}"));
+                largest.or(l2.or(moved).filter(|_| !is_noise))
             }
             Self::Asked(MaxDrop { metric, most }) => match metric {
                 Metric::Cosine => over("cosine drop", 1.0 - output.cosine, most),

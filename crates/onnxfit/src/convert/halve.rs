@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use onnxfit_graph::Model as GraphModel;
-use onnxfit_onnx::{SaveOptions, SaveReport, TensorSource, save};
+use onnxfit_onnx::proto::ModelProto;
+use onnxfit_onnx::{SaveOptions, SaveReport, TensorSource, save, strip_notes};
 use onnxfit_rewrite::half::{self, HalfOptions, HalfOutcome, HalfType};
 use onnxfit_runtime::verify::Comparison;
 use onnxfit_runtime::worker::Client;
@@ -15,16 +16,12 @@ use super::gate::Gate;
 use super::probe::Probe;
 use super::ranges::{Seen, float_values, measure};
 use super::samples::Samples;
+use super::step_back::{Kept, StepBack};
 use super::suspects::{deviations, suspects};
 use crate::Error;
 use crate::progress::Progress;
 use crate::verify::runtime_error;
 
-/// Each round may keep four times as many nodes as the last: the last one, all of a large model.
-const ROUNDS_MAX: usize = 7;
-/// After so many rounds the nodes to blame are looked for again; until then the next in the order
-/// of the last search are kept.
-const ROUNDS_PER_SEARCH: usize = 3;
 /// Answers are compared on so many samples.
 const COMPARED_MAX: usize = 8;
 
@@ -64,6 +61,8 @@ pub(crate) struct Round {
     pub(crate) problem: String,
     /// The nodes that were kept because of that.
     pub(crate) kept: Vec<String>,
+    /// Whether their weights stayed, too.
+    pub(crate) weights: bool,
 }
 
 /// Why the conversion ended.
@@ -73,8 +72,6 @@ pub(crate) enum StopReason {
     Verified,
     /// Nobody compared.
     NotCompared,
-    /// The answers differ and no node stands out.
-    NobodyToBlame,
     /// The answers still differ after all rounds.
     Rounds,
 }
@@ -84,7 +81,6 @@ impl StopReason {
         match self {
             Self::Verified => "the answers are the same within the tolerance",
             Self::NotCompared => "the answers were not compared",
-            Self::NobodyToBlame => "the answers differ, and no node is to blame that could still be kept",
             Self::Rounds => "the answers still differ after as many rounds as are made",
         }
     }
@@ -111,9 +107,10 @@ pub(crate) fn halve(halving: &Halving<'_>, progress: &dyn Progress) -> Result<Ha
     let seen = measure(halving.model, &before, samples, halving.target, &mut client, halving.library, progress)?;
     options.ranges = Some(seen.iter().map(|(name, seen)| (name.clone(), seen.range())).collect());
 
-    let mut rounds: Vec<Round> = Vec::new();
-    let mut ranking: Vec<String> = Vec::new();
-    loop {
+    let mut back = StepBack::default();
+    // The best model so far, and the options that made it.
+    let mut best: Option<(HalfOutcome, Vec<Comparison>, HalfOptions)> = None;
+    let stop = loop {
         progress.doing("converting");
         let (outcome, saved) = convert(halving, &options)?;
         progress.doing("running the converted model");
@@ -124,55 +121,72 @@ pub(crate) fn halve(halving: &Halving<'_>, progress: &dyn Progress) -> Result<Ha
             }
             Err(_) => Vec::new(),
         };
-        let bad = comparisons.iter().position(|comparison| !comparison.agrees);
-        if answered.is_ok() && bad.is_none() {
-            let stop = StopReason::Verified;
-            return Ok(Halved { outcome, saved, seen, comparisons, rounds, stop });
+        let bad: Vec<usize> = (0..comparisons.len()).filter(|index| !comparisons[*index].agrees).collect();
+        let is_good =
+            bad.len() <= samples.n_odd_max() && bad.iter().all(|index| halving.gate.is_near(&comparisons[*index]));
+        if answered.is_ok() && is_good {
+            let fewer = back.narrow(true);
+            best = Some((outcome, comparisons, options.clone()));
+            match fewer {
+                Some(kept) => back.apply(kept, &mut options),
+                None => break StopReason::Verified,
+            }
+            continue;
         }
-        let most = 1usize << (2 * rounds.len());
-        let (problem, found) = match answered {
+        if best.is_some() {
+            match back.narrow(false) {
+                Some(kept) => back.apply(kept, &mut options),
+                None => break StopReason::Verified,
+            }
+            continue;
+        }
+        let (problem, kept) = match answered {
             Err(error) => {
                 let node = failing_node(&error).map(str::to_owned);
                 let Some(node) = node.filter(|node| !options.keep_nodes.contains(node)) else {
                     return Err(runtime_error(error));
                 };
-                (error.to_string(), vec![node])
+                (error.to_string(), Some(Kept::Computing(vec![node])))
             }
             Ok(_) => {
-                let index = bad.unwrap_or_default();
+                let index = bad.first().copied().unwrap_or_default();
                 let problem = first_problem(&comparisons[index]);
-                if rounds.len() == ROUNDS_MAX {
-                    let stop = StopReason::Rounds;
-                    return Ok(Halved { outcome, saved, seen, comparisons, rounds, stop });
-                }
-                ranking.retain(|node| !options.keep_nodes.contains(node));
-                if ranking.is_empty() || rounds.len().is_multiple_of(ROUNDS_PER_SEARCH) {
+                if back.wants_ranking() {
                     let source = outcome.source(halving.source);
                     let after = Probe::write(&outcome.model, &source, &halving.desk.join("half.onnx"))?;
                     let inputs = samples.get(index)?;
-                    ranking = blame(halving, &options, &outcome, &before, &after, &inputs, &mut client, progress)?;
+                    let ranking = blame(halving, &options, &outcome, &before, &after, &inputs, &mut client, progress)?;
+                    back.rank(ranking, halving.model);
                 }
-                let found = ranking.iter().take(most).cloned().collect();
-                (problem, found)
+                (problem, back.next())
             }
         };
-        if found.is_empty() || rounds.len() == ROUNDS_MAX {
-            let stop = if found.is_empty() { StopReason::NobodyToBlame } else { StopReason::Rounds };
-            return Ok(Halved { outcome, saved, seen, comparisons, rounds, stop });
-        }
-        let more = if found.len() > 5 { format!(" and {} more", found.len() - 5) } else { String::new() };
-        let first = found.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-        progress.said(&format!("{problem}; keeping {first}{more} in float"));
-        options.keep_nodes.extend(found.iter().cloned());
-        rounds.push(Round { problem, kept: found });
-    }
+        let Some(kept) = kept else {
+            let rounds = back.rounds;
+            return Ok(Halved { outcome, saved, seen, comparisons, rounds, stop: StopReason::Rounds });
+        };
+        progress.said(&format!("{problem}; {}", kept.text()));
+        back.rounds.push(Round { problem, kept: kept.nodes().to_vec(), weights: kept.is_weights() });
+        back.apply(kept, &mut options);
+    };
+    let Some((outcome, comparisons, _)) = best else {
+        return Err(Error::Rewrite { message: "nothing was converted".to_owned(), hint: None });
+    };
+    let saved = save(&without_notes(&outcome), halving.path, &SaveOptions::new(&outcome.source(halving.source)))?;
+    Ok(Halved { outcome, saved, seen, comparisons, rounds: back.rounds, stop })
 }
 
 fn convert(halving: &Halving<'_>, options: &HalfOptions) -> Result<(HalfOutcome, SaveReport), Error> {
     let outcome = half::to_half(halving.model, halving.source, options)
         .map_err(|error| Error::Rewrite { message: error.to_string(), hint: None })?;
-    let saved = save(&outcome.model.to_proto(), halving.path, &SaveOptions::new(&outcome.source(halving.source)))?;
+    let saved = save(&without_notes(&outcome), halving.path, &SaveOptions::new(&outcome.source(halving.source)))?;
     Ok((outcome, saved))
+}
+
+fn without_notes(outcome: &HalfOutcome) -> ModelProto {
+    let mut proto = outcome.model.to_proto();
+    strip_notes(&mut proto);
+    proto
 }
 
 fn answers(
@@ -219,7 +233,9 @@ fn blame(
     let mut values = float_values(halving.model, inputs);
     values.retain(|(name, _)| is_made(name));
     let found = deviations(&values, before, after, inputs, client, halving.library, progress)?;
+    let is_all_kept = outcome.report.n_converted == 0;
     let islands = outcome.report.islands.iter().map(|island| island.node.clone());
-    let kept: BTreeSet<String> = islands.chain(options.keep_nodes.iter().cloned()).collect();
+    // When all compute in float, what differs comes from the weights: any node may be to blame.
+    let kept: BTreeSet<String> = islands.chain(options.keep_nodes.iter().cloned()).filter(|_| !is_all_kept).collect();
     Ok(suspects(&halving.model.graph, &found, &kept, halving.gate.suspicion()))
 }

@@ -14,8 +14,8 @@ use crate::Error;
 /// Sets of inputs.
 #[derive(Debug)]
 pub(crate) enum Samples {
-    /// One that was made up.
-    MadeUp(Box<Tensors>, u64),
+    /// Some that were made up, from this seed and those after it.
+    MadeUp(Vec<Tensors>, u64),
     /// Files, each with one array for each input.
     Files(Vec<PathBuf>),
 }
@@ -32,22 +32,34 @@ impl Samples {
 
     pub(crate) fn len(&self) -> usize {
         match self {
-            Self::MadeUp(..) => 1,
+            Self::MadeUp(sets, _) => sets.len(),
             Self::Files(files) => files.len(),
         }
     }
 
     pub(crate) fn get(&self, index: usize) -> Result<Tensors, Error> {
         match self {
-            Self::MadeUp(tensors, _) => Ok(tensors.as_ref().clone()),
+            Self::MadeUp(sets, _) => Ok(sets[index].clone()),
             Self::Files(files) => read(&files[index]),
+        }
+    }
+
+    /// How many answers in how many may be further off: what is made up may happen to lie where an
+    /// answer turns over, and says little of real inputs then.
+    pub(crate) fn n_odd_max(&self) -> usize {
+        match self {
+            Self::MadeUp(sets, _) => sets.len() / 4,
+            Self::Files(_) => 0,
         }
     }
 
     /// What they are, in words.
     pub(crate) fn text(&self) -> String {
         match self {
-            Self::MadeUp(_, seed) => format!("inputs made up from seed {seed}"),
+            Self::MadeUp(sets, seed) if sets.len() == 1 => format!("inputs made up from seed {seed}"),
+            Self::MadeUp(sets, seed) => {
+                format!("inputs made up from seeds {seed} to {}", seed + sets.len() as u64 - 1)
+            }
             Self::Files(files) => match files.as_slice() {
                 [one] => format!("the inputs of {}", one.display()),
                 [first, ..] => format!("the inputs of {} and {} more files", first.display(), files.len() - 1),

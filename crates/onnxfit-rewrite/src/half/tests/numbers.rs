@@ -358,8 +358,8 @@ fn one_cast_serves_all_readers_in_a_graph() {
 }
 
 #[test]
-fn nodes_stay_when_asked_with_their_weights() {
-    let keep_nodes = ["b".to_owned()].into();
+fn the_weights_of_nodes_that_stay_are_half_unless_asked_otherwise() {
+    let exact_nodes = ["b".to_owned()].into();
     let model = "g (float[64,64] x) => (float[64,64] y) <float[64,64] v, float[64,64] w> { a = MatMul(x, v) b = MatMul(a, w) y = MatMul(b, v) }";
     expect![[r#"
         g (float[64, 64] x) => (float[64, 64] y)
@@ -374,7 +374,51 @@ fn nodes_stay_when_asked_with_their_weights() {
            [y] y = Cast <to: int = 1> (y_float16)
         }
         # b: asked for
+    "#]].assert_eq(&shown(&outcome(model, &HalfOptions { exact_nodes, ..options() })));
+    let keep_nodes = ["b".to_owned()].into();
+    expect![[r#"
+        g (float[64, 64] x) => (float[64, 64] y)
+           <float16[64, 64] v = ["location": "absent.data.float16", "offset": "0", "length": "8192"], float16[64, 64] w = ["location": "absent.data.float16", "offset": "0", "length": "8192"], float16[64, 64] y_float16, float16[64, 64] x_float16, float[] a_float, float[] w_float, float16[] b_float16>
+        {
+           [x_float16] x_float16 = Cast <to: int = 10> (x)
+           [w_float] w_float = Cast <to: int = 1> (w)
+           a = MatMul (x_float16, v)
+           [a_float] a_float = Cast <to: int = 1> (a)
+           b = MatMul (a_float, w_float)
+           [b_float16] b_float16 = Cast <to: int = 10> (b)
+           y_float16 = MatMul (b_float16, v)
+           [y] y = Cast <to: int = 1> (y_float16)
+        }
+        # b: asked for
     "#]].assert_eq(&shown(&outcome(model, &HalfOptions { keep_nodes, ..options() })));
+}
+
+#[test]
+fn weights_that_half_precision_cannot_hold_stay() {
+    let numbers =
+        |scale: f32| (0..4096).map(|n| format!("{:e}", (n % 61 - 30) as f32 * scale)).collect::<Vec<_>>().join(", ");
+    let stored = |scale: f32| {
+        let numbers = numbers(scale);
+        let model =
+            format!("g (float[64,64] x) => (float[64,64] y) <float[64,64] w = {{{numbers}}}> {{ y = MatMul(x, w) }}");
+        outcome(&model, &options()).report.n_float_tensors
+    };
+    assert_eq!([stored(1e-3), stored(1e-9), stored(3e3)], [0, 1, 1]);
+}
+
+#[test]
+fn statistics_below_the_range_are_folded_into_scale_and_shift() {
+    let model = "g (float[1,2,4] x) => (float[1,2,4] y) <float[2] s = {2, 3}, float[2] b = {1, 0}, float[2] m = {4, 5}, \
+                 float[2] v = {1, 1e-9}> { y = BatchNormalization <epsilon: float = 1e-5> (x, s, b, m, v) }";
+    expect![[r#"
+        g (float[1, 2, 4] x) => (float[1, 2, 4] y)
+           <float16[2] s_folded_0 = {16384, 25449}, float16[2] b_folded_0 = {50944, 60578}, float16[2] m_folded_0 = {0, 0}, float16[2] v_folded_0 = {15360, 15360}, float16[1, 2, 4] y_float16, float16[1, 2, 4] x_float16>
+        {
+           [x_float16] x_float16 = Cast <to: int = 10> (x)
+           y_float16 = BatchNormalization <epsilon: float = 1e-5> (x_float16, s_folded_0, b_folded_0, m_folded_0, v_folded_0)
+           [y] y = Cast <to: int = 1> (y_float16)
+        }
+    "#]].assert_eq(&shown(&outcome(model, &options())));
 }
 
 #[test]

@@ -65,6 +65,15 @@ pub(crate) struct Judgement {
     pub(crate) fit: Fit,
 }
 
+/// What an arena holds over a few equal runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    /// No limit below this lets it run.
+    pub(crate) least: Bytes,
+    /// What it took, unhindered.
+    pub(crate) total: Bytes,
+}
+
 impl<'a> Twin<'a> {
     /// A model whose graph is the one that the session runs.
     pub(crate) fn new(model: &'a GraphModel, request: &'a Request) -> Self {
@@ -145,6 +154,22 @@ impl<'a> Twin<'a> {
         self.judge(&sequence, levers, budget)
     }
 
+    /// Replays a run of these sizes, and more like it, in an arena with a limit of its own: what it
+    /// holds at its highest, or nothing if it fails.
+    pub(crate) fn held_under(&self, dims: &BTreeMap<String, i64>, limit: Option<Bytes>) -> Option<Held> {
+        let mut options = self.options(self.request_levers());
+        options.arena.limit = limit;
+        let runs = vec![self.shaped(dims).sized.sizes.clone(); N_RUNS];
+        let prediction = onnxfit_memory::predict_compiled(self.compiled(&options), &runs, &options);
+        if prediction.failure.is_some() {
+            return None;
+        }
+        let highest = prediction.runs.iter().map(|run| run.peak_in_use_bytes).max().unwrap_or_default();
+        let total = prediction.runs.iter().map(|run| run.total_allocated_bytes).max().unwrap_or_default();
+        let loaded = prediction.load.total_allocated_bytes;
+        Some(Held { least: highest.max(loaded), total: total.max(loaded) })
+    }
+
     /// Replays the runs on a device without bounds, and if that does not fit, on one of the
     /// target's size: an arena that may not grow as it likes takes less, and a memory pattern that
     /// finds no block is done without, so only the replay tells whether anything fails.
@@ -183,8 +208,11 @@ impl<'a> Twin<'a> {
     fn predict(&self, runs: &[RunSizes], levers: Levers, capacity: Option<Bytes>) -> Prediction {
         let mut options = self.options(levers);
         options.arena.device_capacity = capacity;
-        let compiled = self.compiled.get_or_init(|| onnxfit_memory::compile_session(self.model, &options));
-        onnxfit_memory::predict_compiled(compiled, runs, &options)
+        onnxfit_memory::predict_compiled(self.compiled(&options), runs, &options)
+    }
+
+    fn compiled(&self, options: &SessionOptions) -> &Compiled {
+        self.compiled.get_or_init(|| onnxfit_memory::compile_session(self.model, options))
     }
 
     /// Shapes for these dimensions; names that nobody bound are taken as 1, and said.

@@ -18,6 +18,17 @@ enum Whose<'a> {
     Copy(Box<Model>),
 }
 
+/// Writes a model with made-up numbers in the place of absent weights, so that it can run.
+pub fn write_runnable(model: &Model, seed: u64, path: &Path, progress: &dyn Progress) -> Result<Model, Error> {
+    let source = weights::source(model, Some(seed));
+    let written = |done: onnxfit_base::Bytes, total: onnxfit_base::Bytes| {
+        let what = "making up weights".to_owned();
+        progress.stage(&Stage::Counted { what, done: done.get(), total: total.get() });
+    };
+    save(&model.file().proto, path, &SaveOptions { progress: Some(&written), ..SaveOptions::new(&*source) })?;
+    Model::open(path)
+}
+
 impl<'a> RunnableCopy<'a> {
     /// The model itself where all its weights are there; else a copy in a temporary folder.
     pub(super) fn make(model: &'a Model, seed: Option<u64>, progress: &dyn Progress) -> Result<Self, Error> {
@@ -31,13 +42,8 @@ impl<'a> RunnableCopy<'a> {
         };
         let folder = Folder::new()?;
         let path = folder.path.join("model.onnx");
-        let source = weights::source(model, Some(seed));
-        let written = |done: onnxfit_base::Bytes, total: onnxfit_base::Bytes| {
-            let what = "making up weights".to_owned();
-            progress.stage(&Stage::Counted { what, done: done.get(), total: total.get() });
-        };
-        save(&model.file().proto, &path, &SaveOptions { progress: Some(&written), ..SaveOptions::new(&*source) })?;
-        Ok(Self { model: Whose::Copy(Box::new(Model::open(&path)?)), _folder: Some(folder) })
+        let copy = write_runnable(model, seed, &path, progress)?;
+        Ok(Self { model: Whose::Copy(Box::new(copy)), _folder: Some(folder) })
     }
 
     /// What runs.

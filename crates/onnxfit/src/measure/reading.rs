@@ -4,17 +4,14 @@ use std::path::Path;
 use std::process::Command;
 
 use onnxfit_base::Bytes;
-use onnxfit_memory::arena::ArenaExtendStrategy;
 use onnxfit_runtime::worker::Client;
-use onnxfit_runtime::{
-    ArenaConfig, ArenaExtend, ArenaStats, Meter, OptimizationLevel, Provider as RuntimeProvider, RunError, SessionSpec,
-    Tensors, Trace,
-};
+use onnxfit_runtime::{ArenaStats, Meter, RunError, SessionSpec, Tensors, Trace};
 
 use super::copy::Folder;
 use super::profile::{self, ProfiledNode};
 use crate::Error;
-use crate::request::{self, Provider, Request};
+use crate::request::{Provider, Request};
+use crate::session_spec::session_spec;
 use crate::verify::runtime_error;
 
 /// What is run.
@@ -66,7 +63,7 @@ pub(super) fn read(session: &Session<'_>, meter: Meter, profile: bool, inputs: &
         meter,
         capture_arena_log: profile,
         profile_prefix: profile.then(|| folder.path.join("profile")),
-        ..spec(session.model, session.request)
+        ..session_spec(session.model, session.request)
     };
     let on_cuda = session.request.provider == Provider::Cuda;
     let device_before = if on_cuda { device_in_use() } else { None };
@@ -123,45 +120,6 @@ fn refused(mut reading: Reading, error: RunError) -> Result<Reading, Error> {
     }
     reading.failure = Some(error);
     Ok(reading)
-}
-
-/// The session that the request describes.
-pub(super) fn spec(model: &Path, request: &Request) -> SessionSpec {
-    let mut spec = SessionSpec::new(model);
-    spec.optimization = match request.optimization {
-        request::OptimizationLevel::Disable => OptimizationLevel::Disable,
-        request::OptimizationLevel::Basic => OptimizationLevel::Basic,
-        request::OptimizationLevel::Extended => OptimizationLevel::Extended,
-        request::OptimizationLevel::All => OptimizationLevel::All,
-    };
-    spec.mem_pattern = request.mem_pattern;
-    spec.intra_op_threads = Some(request.n_threads);
-    if request.device_allocator_for_initializers {
-        spec.config.insert("session.use_device_allocator_for_initializers".to_owned(), "1".to_owned());
-    }
-    let same = request.arena_extend_strategy == ArenaExtendStrategy::SameAsRequested;
-    match request.provider {
-        Provider::Cpu => {
-            if request.limit().is_some() || same {
-                spec.cpu_arena = Some(ArenaConfig {
-                    limit: request.limit(),
-                    extend: same.then_some(ArenaExtend::Same),
-                    ..ArenaConfig::default()
-                });
-            }
-        }
-        Provider::Cuda => {
-            let mut options = std::collections::BTreeMap::new();
-            if let Some(limit) = request.limit() {
-                options.insert("gpu_mem_limit".to_owned(), limit.get().to_string());
-            }
-            if same {
-                options.insert("arena_extend_strategy".to_owned(), "kSameAsRequested".to_owned());
-            }
-            spec.provider = RuntimeProvider::Cuda { options };
-        }
-    }
-    spec
 }
 
 /// The regions that an arena took, from its log (`BFCArena::Extend`, bfc_arena.cc, ORT 1.31): a line

@@ -1,0 +1,47 @@
+//! A request as a session of ONNX Runtime's.
+
+use std::path::Path;
+
+use onnxfit_memory::arena::ArenaExtendStrategy;
+use onnxfit_runtime::{ArenaConfig, ArenaExtend, OptimizationLevel, Provider as RuntimeProvider, SessionSpec};
+
+use crate::request::{self, Provider, Request};
+
+/// The session of ONNX Runtime that a request describes.
+pub fn session_spec(model: &Path, request: &Request) -> SessionSpec {
+    let mut spec = SessionSpec::new(model);
+    spec.optimization = match request.optimization {
+        request::OptimizationLevel::Disable => OptimizationLevel::Disable,
+        request::OptimizationLevel::Basic => OptimizationLevel::Basic,
+        request::OptimizationLevel::Extended => OptimizationLevel::Extended,
+        request::OptimizationLevel::All => OptimizationLevel::All,
+    };
+    spec.mem_pattern = request.mem_pattern;
+    spec.intra_op_threads = Some(request.n_threads);
+    if request.device_allocator_for_initializers {
+        spec.config.insert("session.use_device_allocator_for_initializers".to_owned(), "1".to_owned());
+    }
+    let same = request.arena_extend_strategy == ArenaExtendStrategy::SameAsRequested;
+    match request.provider {
+        Provider::Cpu => {
+            if request.limit().is_some() || same {
+                spec.cpu_arena = Some(ArenaConfig {
+                    limit: request.limit(),
+                    extend: same.then_some(ArenaExtend::Same),
+                    ..ArenaConfig::default()
+                });
+            }
+        }
+        Provider::Cuda => {
+            let mut options = std::collections::BTreeMap::new();
+            if let Some(limit) = request.limit() {
+                options.insert("gpu_mem_limit".to_owned(), limit.get().to_string());
+            }
+            if same {
+                options.insert("arena_extend_strategy".to_owned(), "kSameAsRequested".to_owned());
+            }
+            spec.provider = RuntimeProvider::Cuda { options };
+        }
+    }
+    spec
+}

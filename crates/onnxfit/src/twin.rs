@@ -68,9 +68,10 @@ pub(crate) struct Judgement {
 /// What an arena holds over a few equal runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Held {
-    /// No limit below this lets it run.
-    pub(crate) least: Bytes,
-    /// What it took, unhindered.
+    /// After loading: no limit below this means anything.
+    pub(crate) loaded: Bytes,
+    /// At the highest, unhindered. Under a limit it may be less: a memory pattern that finds no
+    /// block is done without.
     pub(crate) total: Bytes,
 }
 
@@ -164,10 +165,9 @@ impl<'a> Twin<'a> {
         if prediction.failure.is_some() {
             return None;
         }
-        let highest = prediction.runs.iter().map(|run| run.peak_in_use_bytes).max().unwrap_or_default();
         let total = prediction.runs.iter().map(|run| run.total_allocated_bytes).max().unwrap_or_default();
         let loaded = prediction.load.total_allocated_bytes;
-        Some(Held { least: highest.max(loaded), total: total.max(loaded) })
+        Some(Held { loaded, total: total.max(loaded) })
     }
 
     /// Replays the runs on a device without bounds, and if that does not fit, on one of the

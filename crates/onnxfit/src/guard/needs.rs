@@ -105,11 +105,11 @@ impl TwinNeeds {
         let held = twin.held_under(dims, None)?;
         let in_arena = self.request.provider == Provider::Cpu || self.request.arena_limit.is_some();
         let (mut not, mut runs) = if in_arena {
-            (held.least, held.total)
+            (held.loaded, held.total)
         } else {
             let runs = vec![dims.clone(); N_RUNS];
             let band = twin.ask_sequence(&runs, twin.request_levers(), None).band;
-            (band.high.saturating_sub(held.total - held.least), band.high)
+            (band.high.saturating_sub(held.total - held.loaded), band.high)
         };
         let fits = |limit: Bytes| {
             if in_arena {

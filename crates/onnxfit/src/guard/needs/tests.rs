@@ -44,8 +44,7 @@ fn the_smallest_limit_is_found_to_a_fraction() {
         let request = request.clone().dim("batch", rows as i64).dim("seq", seq as i64);
         let twin = Twin::new(&graph, &request);
         assert!(twin.held_under(&request.dims, Some(need)).is_some());
-        // An arena that doubles its regions may run at a limit and not at a slightly higher one.
-        let less = Bytes(need.get() - need.get() / 20);
+        let less = Bytes(need.get() - need.get() / 50);
         assert!(twin.held_under(&request.dims, Some(less)).is_none(), "{rows} rows run in {less} of {need}");
     }
 }
@@ -54,14 +53,14 @@ fn the_smallest_limit_is_found_to_a_fraction() {
 fn what_was_asked_once_is_not_replayed_again() {
     let (_folder, model) = runnable(TAGGER);
     let needs = TwinNeeds::new(&model, &Request::new(Provider::Cpu), Some(&cut_of_tagger()));
-    for rows in 1..=100 {
-        for seq in 1..=9 {
+    for rows in 1..=64 {
+        for seq in 1..=6 {
             needs.bytes_bound(&[1, seq, 32], rows).expect("all sizes are known");
         }
     }
-    // Eight steps for every doubling of each: 900 sizes are bounded by a few hundred.
+    // Eight steps for every doubling of each: 384 sizes are bounded by half as many.
     let n_replayed = needs.n_replayed();
-    assert!(n_replayed < 300, "{n_replayed}");
+    assert!(n_replayed < 200, "{n_replayed}");
 }
 
 #[test]

@@ -6,6 +6,9 @@
 
 pub mod affine;
 mod error;
+mod layer;
+pub mod weights;
 
 pub use affine::{Granularity, IntType, Params, Quantized, Symmetry};
 pub use error::QuantizeError;
+pub use layer::{Choice, Layer, Level, level_of};

@@ -9,6 +9,7 @@ mod releases;
 mod runner;
 mod speed;
 mod tidy;
+mod unseen;
 mod zoo;
 
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ cargo xtask COMMAND
   limits  the smallest arena limit that runs, predicted and tried: results/limits.md
   tidy    layers, bans, file sizes, module heads
   accuracy  predicted against measured: results/accuracy.md, .snap; --measure runs what nobody measured
+  unseen  architectures that the twin was not tuned for, predicted and measured: results/unseen.md
   zoo     every real architecture through `onnxfit check`: results/zoo.md
   fp16    half precision by onnxfit and by four other tools: results/fp16.md
   releases  real runs under five releases of ONNX Runtime beside the prediction: results/releases.md
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Some(("accuracy", [])) => accuracy::accuracy(false),
         Some(("accuracy", [flag])) if flag == "--measure" => accuracy::accuracy(true),
         Some(("zoo", [])) => zoo::zoo(),
+        Some(("unseen", words)) => unseen::unseen(words),
         Some(("releases", only)) => releases::releases(only),
         Some(("speed", [])) => speed::speed(),
         Some(("fp16", [])) => fp16::fp16(),

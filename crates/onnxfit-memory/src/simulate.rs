@@ -23,6 +23,7 @@ use crate::weights::{self, LoadState};
 use crate::workspace::cuda::persistent::persistent;
 
 use frame::Frame;
+pub(crate) use machine::Held;
 use machine::Machine;
 
 /// A program with the plans of itself and of its subgraphs.
@@ -230,7 +231,10 @@ fn load(
         } else {
             machine.alloc(stored.place, stored.bytes, None, owner)
         };
-        held.map_err(|error| Failure { run: None, node: None, place: stored.place, error })?;
+        let held = held.map_err(|error| Failure { run: None, node: None, place: stored.place, error })?;
+        if stored.place == Place::Host {
+            state.stores(&compiled.program.value(stored.value).name, held);
+        }
     }
     if machine.has_device() {
         for taken in persistent(&compiled.program) {
@@ -268,6 +272,9 @@ fn load(
                 for held in taken {
                     machine.free(held);
                 }
+            }
+            if let Some(original) = state.gives_up(name) {
+                machine.free(original);
             }
         }
     }

@@ -9,7 +9,7 @@ use onnxfit_base::Bytes;
 use crate::prepack::Buffer;
 use crate::program::{Place, ValueIdx};
 use crate::releases::{FormerRule, holds};
-use crate::simulate::{Compiled, SimulateOptions};
+use crate::simulate::{Compiled, Held, SimulateOptions};
 
 /// Tensors up to this size stay in the model's description and are copied into the session's
 /// allocator; larger ones keep the heap block or the file mapping they were read into
@@ -52,6 +52,8 @@ pub(crate) fn stored(compiled: &Compiled, options: &SimulateOptions) -> Vec<Stor
 pub(crate) struct LoadState {
     packed: BTreeSet<(String, u64, Vec<Buffer>)>,
     uses_left: BTreeMap<String, usize>,
+    /// Small weights that were copied into the host arena.
+    stored: BTreeMap<String, Held>,
 }
 
 impl LoadState {
@@ -59,7 +61,17 @@ impl LoadState {
     pub(crate) fn new(compiled: &Compiled) -> Self {
         let mut uses_left = BTreeMap::new();
         count_uses(compiled, &BTreeSet::new(), &mut uses_left);
-        Self { packed: BTreeSet::new(), uses_left }
+        Self { packed: BTreeSet::new(), uses_left, stored: BTreeMap::new() }
+    }
+
+    /// Notes where a small weight lies.
+    pub(crate) fn stores(&mut self, weight: &str, held: Held) {
+        self.stored.insert(weight.to_owned(), held);
+    }
+
+    /// The original of a weight whose last reader has packed it: it is freed at once.
+    pub(crate) fn gives_up(&mut self, weight: &str) -> Option<Held> {
+        if self.uses_left.get(weight) == Some(&0) { self.stored.remove(weight) } else { None }
     }
 
     /// Notes that a node packed a weight. False if an equal copy exists already: that one is used

@@ -3,8 +3,10 @@
 //! A rule gives the script of one call: outputs and scratch in the order in which the kernel takes
 //! them. An operator without a rule allocates its outputs in order and nothing else.
 
+mod attention;
 mod conv;
 pub(crate) mod cuda;
+mod einsum;
 mod fused;
 mod lrn;
 mod plain;
@@ -88,6 +90,10 @@ type Entry = (NodeProvider, &'static str, &'static str, Rule);
 
 /// Every rule.
 const RULES: &[Entry] = &[
+    (NodeProvider::Cpu, "", "Attention", attention::standard),
+    (NodeProvider::Cpu, "com.microsoft", "Attention", attention::joined),
+    (NodeProvider::Cpu, "com.microsoft", "MultiHeadAttention", attention::multi_head),
+    (NodeProvider::Cpu, "com.microsoft", "GroupQueryAttention", attention::group_query),
     (NodeProvider::Cpu, "", "Conv", conv::cpu),
     (NodeProvider::Cpu, "com.microsoft", "FusedConv", conv::cpu),
     (NodeProvider::Cpu, "", "ConvInteger", conv::integer),
@@ -103,6 +109,8 @@ const RULES: &[Entry] = &[
     (NodeProvider::Cpu, "", "Resize", resize::cpu),
     (NodeProvider::Cpu, "", "Upsample", resize::cpu),
     (NodeProvider::Cpu, "", "LRN", lrn::cpu),
+    (NodeProvider::Cpu, "", "Einsum", einsum::cpu),
+    (NodeProvider::Cpu, "", "RNN", recurrent::plain),
     (NodeProvider::Cpu, "", "LSTM", recurrent::lstm),
     (NodeProvider::Cpu, "", "GRU", recurrent::gru),
     (NodeProvider::Cpu, "com.microsoft", "DynamicQuantizeLSTM", recurrent::quantized_lstm),

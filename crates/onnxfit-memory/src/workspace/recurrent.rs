@@ -1,4 +1,4 @@
-//! LSTM and GRU on the CPU: the state of each direction.
+//! LSTM, GRU and RNN on the CPU: the state of each direction.
 //!
 //! `rnn/lstm_base.cc`, `rnn/uni_directional_lstm.cc`, `rnn/deep_cpu_gru.cc` (ORT 1.31). The buffers
 //! of both directions live to the end of the kernel.
@@ -107,6 +107,18 @@ fn lstm_states(call: &Call<'_>, shape: &Shape) -> Option<Scratch> {
         }
     }
     Some(scratch)
+}
+
+/// `RNN`: the products of the inputs, and the outputs when nobody asked for them (`rnn/rnn.cc`).
+pub(super) fn plain(call: &Call<'_>) -> Option<Vec<Step>> {
+    let shape = Shape::of(call)?;
+    let outputs = shape.steps.checked_mul(shape.batch)?.checked_mul(shape.hidden)?;
+    let mut scratch = Scratch(outputs_in_order(call.node).collect());
+    scratch.take("products of inputs", outputs)?;
+    if call.node.output(0).is_none() {
+        scratch.take("outputs", outputs.checked_mul(shape.reversed.len() as u64)?)?;
+    }
+    Some(scratch.0)
 }
 
 pub(super) fn gru(call: &Call<'_>) -> Option<Vec<Step>> {

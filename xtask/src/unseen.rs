@@ -98,8 +98,7 @@ pub(crate) fn unseen(words: &[String]) -> Result<()> {
         return table::write(&rows);
     }
     let batches: Vec<&str> = BATCHES.iter().map(|(name, _)| *name).collect();
-    let (named, wanted): (Vec<&String>, Vec<&String>) =
-        words.iter().partition(|word| batches.contains(&word.as_str()));
+    let (named, wanted): (Vec<&String>, Vec<&String>) = words.iter().partition(|word| batches.contains(&word.as_str()));
     let chosen: Vec<&str> =
         batches.into_iter().filter(|batch| named.is_empty() || named.iter().any(|word| word == batch)).collect();
     let folder = folder();
@@ -253,7 +252,11 @@ fn verdict(answer: &Value) -> Verdict {
     let mut text = accuracy["text"].as_str().unwrap_or_default().to_owned();
     let first = answer["first_difference"].as_u64().and_then(|index| answer["nodes"].get(usize::try_from(index).ok()?));
     if let Some(node) = first {
-        text = format!("{text}; first at {} `{}`", node["op_type"].as_str().unwrap_or("?"), node["node"].as_str().unwrap_or("?"));
+        text = format!(
+            "{text}; first at {} `{}`",
+            node["op_type"].as_str().unwrap_or("?"),
+            node["node"].as_str().unwrap_or("?")
+        );
     }
     Verdict { kind: "differs".to_owned(), text, peak_error }
 }

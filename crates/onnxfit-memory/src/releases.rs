@@ -18,6 +18,9 @@ pub enum FormerRule {
     WholeImageAThread,
     /// A dequantized convolution becomes a quantized one whatever the scale of its bias is.
     AnyBiasScale,
+    /// A transpose is pushed through a node that several others read if any transpose lies ahead, not
+    /// only one that cancels it.
+    AnyTransposeAhead,
     /// The bias of a matrix product before a `SkipLayerNormalization` stays a node of its own.
     SkipLayerNormKeepsBias,
 }
@@ -48,6 +51,12 @@ pub const CHANGES: &[Change] = &[
         since: (1, 23, 2),
         until: (1, 27, 0),
         changed_by: "mlas/lib/convolve.cpp, pull requests 26103 and 28482",
+    },
+    Change {
+        rule: FormerRule::AnyTransposeAhead,
+        since: (0, 0, 0),
+        until: (1, 31, 0),
+        changed_by: "transpose_optimization/onnx_transpose_optimization.cc, seen by its effect from 1.31 on",
     },
     Change {
         rule: FormerRule::SkipLayerNormKeepsBias,

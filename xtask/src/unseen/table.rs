@@ -10,7 +10,14 @@ use crate::runner::root;
 pub(super) fn write(rows: &Rows) -> Result<()> {
     let text = table(rows);
     std::fs::write(root().join("results/unseen.md"), &text)?;
-    println!("{}", text.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| !line.is_empty()).collect::<Vec<_>>().join("\n"));
+    println!(
+        "{}",
+        text.lines()
+            .skip_while(|line| !line.starts_with('|'))
+            .take_while(|line| !line.is_empty())
+            .collect::<Vec<_>>()
+            .join("\n")
+    );
     Ok(())
 }
 
@@ -73,7 +80,8 @@ fn table(rows: &Rows) -> String {
     }
     let _ = write!(text, "\n## Not run\n\n| batch | model | level | why |\n|---|---|---|---|\n");
     for row in rows.values().filter(|row| row.now.kind == "not run") {
-        let _ = writeln!(text, "| {} | {} | {} | {} |", row.batch, row.model, row.level, row.now.text.replace('|', "\\|"));
+        let _ =
+            writeln!(text, "| {} | {} | {} | {} |", row.batch, row.model, row.level, row.now.text.replace('|', "\\|"));
     }
     text
 }

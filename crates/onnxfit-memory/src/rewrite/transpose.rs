@@ -6,15 +6,15 @@
 
 mod cost;
 mod handlers;
+mod leading;
 mod perm;
 mod push;
 mod reshape;
 
-use std::collections::HashSet;
-
-use super::net::{ArgId, Net, OpId};
+use super::net::{Net, OpId};
 use super::{Context, Provider};
 use handlers::handler;
+use leading::Leading;
 use perm::is_valid;
 
 /// ONNX opsets that the optimizer knows.
@@ -30,13 +30,13 @@ pub(super) struct Push<'a> {
 }
 
 /// Level 1: nodes that no provider has taken yet.
-pub(super) fn level_1(net: &mut Net, _: &Context<'_>) -> usize {
-    optimize(net, None)
+pub(super) fn level_1(net: &mut Net, context: &Context<'_>) -> usize {
+    optimize(net, context, None)
 }
 
 /// Level 2: nodes of the CPU provider.
-pub(super) fn level_2(net: &mut Net, _: &Context<'_>) -> usize {
-    optimize(net, Some(Provider::Cpu))
+pub(super) fn level_2(net: &mut Net, context: &Context<'_>) -> usize {
+    optimize(net, context, Some(Provider::Cpu))
 }
 
 /// The permutation of a `Transpose` that states one.
@@ -45,12 +45,13 @@ fn stated_perm(net: &Net, id: OpId) -> Option<Vec<i64>> {
     op.ints("perm").map(<[i64]>::to_vec).filter(|perm| is_valid(perm))
 }
 
-fn optimize(net: &mut Net, provider: Option<Provider>) -> usize {
+fn optimize(net: &mut Net, context: &Context<'_>, provider: Option<Provider>) -> usize {
     if !OPSETS.contains(&net.opset()) {
         return 0;
     }
     let order = net.topological_order();
-    let leading = leading_to_transpose(net, &order);
+    let (major, minor) = context.options.ort_version;
+    let leading = Leading::find(net, &order, (major, minor, 0));
     let mut n_pushed = 0;
     for id in order {
         let Some(op) = net.get(id) else { continue };
@@ -70,31 +71,13 @@ fn optimize(net: &mut Net, provider: Option<Provider>) -> usize {
     n_pushed
 }
 
-/// Values from which a transpose is reached through nodes that can be transposed.
-fn leading_to_transpose(net: &Net, order: &[OpId]) -> HashSet<ArgId> {
-    let mut leading = HashSet::new();
-    for id in order.iter().rev() {
-        let op = net.op(*id);
-        if op.is("Transpose") {
-            leading.extend(op.input(0));
-            continue;
-        }
-        if op.outputs.iter().flatten().any(|output| leading.contains(output))
-            && let Some(handler) = handler(op).filter(|handler| handler.transposes_outputs)
-        {
-            leading.extend((handler.inputs)(net, *id).into_iter().filter_map(|slot| op.input(slot)));
-        }
-    }
-    leading
-}
-
 fn process(
     net: &mut Net,
     transpose: OpId,
     id: OpId,
     perm: &[i64],
     slot: usize,
-    leading: &HashSet<ArgId>,
+    leading: &Leading,
     provider: Option<Provider>,
 ) -> bool {
     let Some(handler) = handler(net.op(id)) else { return false };

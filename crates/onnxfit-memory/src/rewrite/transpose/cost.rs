@@ -1,8 +1,7 @@
 //! Whether pushing a transpose pays: how many axes more or less are moved.
 
-use std::collections::HashSet;
-
 use super::handlers::{Handler, handler};
+use super::leading::Leading;
 use super::stated_perm;
 use crate::rewrite::net::{ArgId, Net, OpId};
 
@@ -32,17 +31,11 @@ fn value_cost(net: &Net, arg: ArgId, perm: &[i64]) -> i64 {
 }
 
 /// Below zero if pushing `perm` through a node pays (`CalculateCost`).
-pub(super) fn cost(
-    net: &Net,
-    id: OpId,
-    perm: &[i64],
-    leading: &HashSet<ArgId>,
-    handler: &Handler,
-    inputs: &[usize],
-) -> i64 {
+pub(super) fn cost(net: &Net, id: OpId, perm: &[i64], leading: &Leading, handler: &Handler, inputs: &[usize]) -> i64 {
     let op = net.op(id);
     let mut cost: i64 = inputs.iter().filter_map(|slot| op.input(*slot)).map(|arg| value_cost(net, arg, perm)).sum();
-    if cost < 0 && handler.transposes_outputs && !op.outputs.iter().flatten().any(|output| leading.contains(output)) {
+    let meets = || op.outputs.iter().flatten().any(|output| leading.meets(net, *output, perm));
+    if cost < 0 && handler.transposes_outputs && !meets() {
         cost += op.outputs.iter().flatten().map(|output| rank_estimate(net, *output)).max().unwrap_or(0);
     }
     cost

@@ -85,6 +85,23 @@ impl<R: StepRunner> Trainer<R> {
         self.step = step;
     }
 
+    /// Takes this many samples at once from now on.
+    pub fn set_micro_batch(&mut self, micro_batch: u64) {
+        self.micro_batch = micro_batch.max(1);
+    }
+
+    /// What the loss is multiplied by, and the steps that went well with it; `None` without scaling.
+    pub fn loss_scale_state(&self) -> Option<(f64, u32)> {
+        self.scaler.as_ref().map(LossScaler::state)
+    }
+
+    /// Goes on with a scale of the loss that was kept.
+    pub fn restore_loss_scale(&mut self, state: (f64, u32)) {
+        if let Some(scaler) = &mut self.scaler {
+            *scaler = LossScaler::of_state(state);
+        }
+    }
+
     /// How many steps were made.
     pub fn n_steps(&self) -> u64 {
         self.step

@@ -6,11 +6,13 @@ use onnxfit_graph::{Constant, Model, ValueType};
 use onnxfit_onnx::TensorSource;
 use onnxfit_onnx::proto::{GraphProto, ModelProto};
 use onnxfit_runtime::{ElementType, Tensor};
+use onnxfit_shape::Bindings;
 
 use crate::error::TrainError;
 use crate::gradient::{Gradient, GradientOptions, Gradients, differentiate, trainable_parameters};
 use crate::loss::{Loss, TermNames};
 use crate::optimizer::{Optimizer, ParameterNames, Update};
+use crate::recompute::{Recompute, RecomputeReport, recompute};
 use crate::tape::Tape;
 
 /// How a training step is made.
@@ -31,6 +33,17 @@ pub struct PlanOptions {
 /// The input that the loss is multiplied by.
 pub(crate) const LOSS_SCALE: &str = "loss/precision_scale";
 
+/// An input that a batch must have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataInput {
+    /// Its name.
+    pub name: String,
+    /// Its element type.
+    pub element_type: ElementType,
+    /// Its rank, the axis of samples included.
+    pub rank: Option<usize>,
+}
+
 /// The graphs of one training step, and what their inputs and outputs mean.
 #[derive(Clone, Debug)]
 pub struct TrainingPlan {
@@ -42,6 +55,8 @@ pub struct TrainingPlan {
     pub update: Update,
     /// Everything at once, for a batch that needs no parts.
     pub whole: Model,
+    /// The gradients of a whole batch, which `whole` is made from.
+    at_once: Gradients,
     /// The optimizer.
     pub optimizer: Optimizer,
     /// The terms of the loss.
@@ -89,6 +104,7 @@ impl TrainingPlan {
             gradients,
             update,
             whole,
+            at_once: all,
             optimizer: optimizer.clone(),
             terms: objective.terms,
             initial,
@@ -107,6 +123,42 @@ impl TrainingPlan {
             }
         }
         Ok(states)
+    }
+
+    /// The same plan with fewer activations kept, chosen for these sizes; `None` if nothing is gained.
+    pub fn recomputed(
+        &self,
+        sizes: &Bindings,
+        wanted: Recompute,
+    ) -> Result<Option<(Self, RecomputeReport)>, TrainError> {
+        let Some((gradients, report)) = recompute(&self.gradients, sizes, wanted)? else { return Ok(None) };
+        let at_once = recompute(&self.at_once, sizes, wanted)?.map_or_else(|| self.at_once.clone(), |(again, _)| again);
+        let whole = fuse(&at_once, &self.optimizer, &parameter_types(&gradients))?;
+        Ok(Some((Self { gradients, at_once, whole, ..self.clone() }, report)))
+    }
+
+    /// The inputs that a batch must have: those of the model, and targets of the loss.
+    pub fn data_inputs(&self) -> Vec<DataInput> {
+        let graph = &self.gradients.model.graph;
+        let parameters = self.gradients.gradients.iter().chain(&self.gradients.statistics).map(|one| &one.parameter);
+        let own: BTreeSet<&str> = parameters
+            .chain(&self.gradients.sums)
+            .chain(self.terms.iter().map(|term| &term.scale))
+            .map(String::as_str)
+            .chain([LOSS_SCALE])
+            .collect();
+        let inputs =
+            graph.required_inputs().map(|id| graph.value(id)).filter(|value| !own.contains(value.name.as_str()));
+        let input = |value: &onnxfit_graph::Value| {
+            let ty = value.ty.as_tensor();
+            let element_type = ty.and_then(|ty| ElementType::from_onnx(ty.element_type?.number()));
+            DataInput {
+                name: value.name.clone(),
+                element_type: element_type.unwrap_or(ElementType::Float),
+                rank: ty.and_then(|ty| ty.shape.as_ref()).map(Vec::len),
+            }
+        };
+        inputs.map(input).collect()
     }
 
     /// What belongs to each trained parameter.

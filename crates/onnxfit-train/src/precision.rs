@@ -19,6 +19,14 @@ impl LossScaler {
         Self { scale: scale.clamp(SCALE_MIN, SCALE_MAX), n_good_steps: 0 }
     }
 
+    pub(crate) fn state(&self) -> (f64, u32) {
+        (self.scale, self.n_good_steps)
+    }
+
+    pub(crate) fn of_state((scale, n_good_steps): (f64, u32)) -> Self {
+        Self { n_good_steps, ..Self::new(scale) }
+    }
+
     /// After a step that went well.
     pub(crate) fn grow(&mut self) {
         self.n_good_steps += 1;

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use verbs::{check, convert, explain, fix, measure, recommend, runtime};
+use verbs::{check, convert, distill, explain, fix, measure, recommend, runtime, train};
 
 /// Makes an ONNX model fit the GPU memory it has.
 #[derive(Debug, Parser)]
@@ -37,6 +37,10 @@ enum Verb {
     Explain(explain::Arguments),
     /// The cheapest AWS instances it fits on
     Recommend(recommend::Arguments),
+    /// Learns from samples, with gradients on stock ONNX Runtime, on the memory that is there
+    Train(Box<train::Arguments>),
+    /// A student learns from a teacher
+    Distill(Box<distill::Arguments>),
     /// Which ONNX Runtime is used; install one
     Runtime(runtime::Arguments),
     /// A process of its own for runs that may end it
@@ -53,6 +57,8 @@ fn main() -> ExitCode {
         Verb::Measure(arguments) => measure::run(&arguments),
         Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Recommend(arguments) => recommend::run(&arguments),
+        Verb::Train(arguments) => train::run(&arguments),
+        Verb::Distill(arguments) => distill::run(&arguments),
         Verb::Runtime(arguments) => runtime::run(&arguments),
         Verb::Worker => verbs::worker(),
     };

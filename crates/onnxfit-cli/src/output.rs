@@ -47,7 +47,7 @@ fn environment() -> Vec<(String, String)> {
 }
 
 /// Writes beside the place and moves the file there when it is whole.
-fn write_whole(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<()> {
+pub(crate) fn write_whole(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<()> {
     let name = path.file_name().with_context(|| format!("`{}` is no file", path.display()))?;
     let part = path.with_file_name(format!(".{}.{}.part", name.to_string_lossy(), std::process::id()));
     let written = File::create(&part).and_then(|file| {

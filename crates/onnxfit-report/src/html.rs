@@ -4,7 +4,7 @@
 //! comes from a model is escaped, and the page's own policy forbids it to load anything.
 
 mod data;
-mod escape;
+pub(crate) mod escape;
 mod sections;
 
 use std::io::{self, Write};

@@ -15,6 +15,7 @@ mod size;
 pub mod table;
 pub mod timeline;
 pub mod trace;
+pub mod train;
 
 pub use size::Size;
 

@@ -160,7 +160,7 @@ pub fn fit<R: StepRunner>(
         Err(error) => {
             // The steps before the one that failed are worth keeping; if that fails too, the first
             // failure is what is reported, unless it was the keeping itself.
-            if !matches!(error, FitError::Checkpoint(_)) {
+            if !matches!(error, FitError::Checkpoint(_)) && run.report.n_new_steps > 0 {
                 run.keep()?;
             }
             Err(error)

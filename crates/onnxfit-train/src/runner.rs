@@ -63,6 +63,11 @@ impl SessionRunner {
         Ok(Self { library, spec: spec.clone(), folder, sessions: Vec::new(), parts })
     }
 
+    /// The sessions that are open.
+    pub fn sessions(&self) -> impl Iterator<Item = &Session> {
+        self.sessions.iter().map(|(_, session)| session)
+    }
+
     /// The session of a graph, opened if it is not yet.
     pub fn session(&mut self, part: Part) -> Result<&mut Session, RunError> {
         if !self.parts.contains(&part) {

@@ -34,7 +34,7 @@ use gate::Gate;
 use halve::{Halved, Halving, StopReason, halve};
 use ranges::Seen;
 use samples::Samples;
-use workplace::Workplace;
+pub(crate) use workplace::Workplace;
 
 pub use bytes_in::{ByteLayout, BytesIn, BytesInOptions, bytes_in};
 pub use gate::{MaxDrop, Metric};

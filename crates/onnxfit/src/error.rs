@@ -45,6 +45,14 @@ pub enum Error {
         /// What to do.
         hint: Option<String>,
     },
+    /// A training could not begin, or ended early.
+    #[error("{message}")]
+    Train {
+        /// What happened, and what is left.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
     /// The twin could not say.
     #[error("{0}")]
     Predict(String),
@@ -85,7 +93,10 @@ impl Error {
             Self::File(error) => error.hint(),
             Self::Tensor(error) => error.hint(),
             Self::Target(error) => Some(error.hint()),
-            Self::Binding(_, hint) | Self::Runtime { hint, .. } | Self::Rewrite { hint, .. } => hint.clone(),
+            Self::Binding(_, hint)
+            | Self::Runtime { hint, .. }
+            | Self::Rewrite { hint, .. }
+            | Self::Train { hint, .. } => hint.clone(),
             Self::Graph { .. } => {
                 Some("onnx.checker.check_model says the same of such a file; export the model again".to_owned())
             }

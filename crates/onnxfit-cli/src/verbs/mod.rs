@@ -2,11 +2,13 @@
 
 pub(crate) mod check;
 pub(crate) mod convert;
+pub(crate) mod distill;
 pub(crate) mod explain;
 pub(crate) mod fix;
 pub(crate) mod measure;
 pub(crate) mod recommend;
 pub(crate) mod runtime;
+pub(crate) mod train;
 
 use std::io::{self, Write};
 use std::path::PathBuf;

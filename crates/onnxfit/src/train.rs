@@ -22,9 +22,9 @@ use onnxfit_runtime::Library;
 use onnxfit_train::{Answers, Checkpoints, Feeds, Fit, FitError, SessionRunner, Trainer, fit};
 
 use crate::convert::Workplace;
-use crate::session_spec::session_spec;
 use crate::progress::Progress;
 use crate::request::Provider;
+use crate::session_spec::session_spec;
 use crate::verify::runtime_error;
 use crate::{Error, Model, Request, library};
 

@@ -19,8 +19,8 @@ use super::prepare::{
     self, ANSWERS, Context, chosen, inlined, loss_kind, loss_value, target_input, target_name, train_error,
 };
 use super::{Job, open_library, run, stopped};
-use crate::session_spec::session_spec;
 use crate::progress::Progress;
+use crate::session_spec::session_spec;
 use crate::verify::runtime_error;
 use crate::{Error, Model, Request, weights};
 

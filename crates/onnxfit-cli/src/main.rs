@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use verbs::{check, convert, distill, explain, fix, measure, recommend, runtime, train};
+use verbs::{check, convert, distill, explain, fix, measure, quantize, recommend, runtime, train};
 
 /// Makes an ONNX model fit the GPU memory it has.
 #[derive(Debug, Parser)]
@@ -31,6 +31,8 @@ enum Verb {
     Fix(fix::Arguments),
     /// The same model in half precision, measured and verified
     Convert(convert::Arguments),
+    /// Fewer bits a number, as few as the answers allow
+    Quantize(quantize::Arguments),
     /// A real run beside the prediction, and how far the two agree
     Measure(measure::Arguments),
     /// What this error message means, what caused it, what to do
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Verb::Check(arguments) => check::run(&arguments),
         Verb::Fix(arguments) => fix::run(&arguments),
         Verb::Convert(arguments) => convert::run(&arguments),
+        Verb::Quantize(arguments) => quantize::run(&arguments),
         Verb::Measure(arguments) => measure::run(&arguments),
         Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Recommend(arguments) => recommend::run(&arguments),

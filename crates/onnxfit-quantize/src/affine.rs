@@ -10,6 +10,7 @@ mod tensor;
 
 pub use int_type::IntType;
 pub use nibbles::{pack_nibbles, unpack_nibbles};
+pub(crate) use tensor::raw;
 pub use tensor::{Granularity, Quantized, quantize_tensor, quantize_tensor_with};
 
 /// Whether zero sits in the middle of the integers.

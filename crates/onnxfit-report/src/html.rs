@@ -14,7 +14,7 @@ use crate::check::{CheckView, Verdict};
 use crate::fix::FixView;
 
 use data::{Chart, write_data};
-use escape::Escaped;
+pub(crate) use escape::Escaped;
 
 /// What a report shows.
 #[derive(Clone, Copy, Debug)]

@@ -10,6 +10,7 @@ pub mod convert;
 pub mod fix;
 pub mod html;
 pub mod measure;
+pub mod quantize;
 pub mod recommend;
 mod size;
 pub mod table;

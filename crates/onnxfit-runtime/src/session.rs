@@ -61,6 +61,12 @@ impl Outputs {
         pairs.collect()
     }
 
+    /// The float ones in place, uncopied: their names and numbers.
+    pub fn floats(&self) -> impl Iterator<Item = (&str, &[f32])> {
+        let numbers = |value| DynValue::try_extract_tensor::<f32>(value).ok().map(|(_, numbers)| numbers);
+        self.values.iter().filter_map(move |(name, value)| Some((name.as_str(), numbers(value)?)))
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.values.len()

@@ -4,40 +4,32 @@
 //! Nothing appears under the final name unless the answers agree.
 
 mod bytes_in;
-mod gate;
 mod halve;
-mod probe;
-mod ranges;
-mod samples;
+pub(crate) mod ranges;
 mod step_back;
 mod suspects;
-mod workplace;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use onnxfit_base::{Bytes, Diagnostic};
-use onnxfit_graph::Model as GraphModel;
 use onnxfit_report::DiagnosticView;
 use onnxfit_report::convert::{ConvertView, IslandView, RangeView, ReasonView, RoundView};
 use onnxfit_report::fix::{OutputView, VerifyView};
 use onnxfit_rewrite::half::HalfType;
 use onnxfit_rewrite::inline::inline_functions;
-use onnxfit_runtime::ElementType;
 use onnxfit_runtime::verify::{Comparison, OutputComparison};
-use onnxfit_shape::{Bindings, infer};
 
+use crate::gate::{Gate, Kind, MaxDrop, Metric};
 use crate::progress::Progress;
-use crate::verify::{VerifyInputs, output_view};
-use crate::{Error, Model, Request, sizes, weights};
-use gate::Gate;
+use crate::samples::Samples;
+use crate::verify::output_view;
+use crate::workplace::Workplace;
+use crate::{Error, Model, Request, weights};
 use halve::{Halved, Halving, StopReason, halve};
 use ranges::Seen;
-use samples::Samples;
-pub(crate) use workplace::Workplace;
 
 pub use bytes_in::{ByteLayout, BytesIn, BytesInOptions, bytes_in};
-pub use gate::{MaxDrop, Metric};
 
 /// A half-width float type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +78,10 @@ pub fn convert(
         HalfFloat::Float16 => HalfType::Float16,
         HalfFloat::Bfloat16 => HalfType::Bfloat16,
     };
+    if options.max_drop.is_some_and(|drop| drop.metric == Metric::Command) {
+        let hint = "cosine, top1 and relative-l2 are measured here; `onnxfit quantize` asks a command".to_owned();
+        return Err(Error::Binding("half precision is not judged by a command".to_owned(), Some(hint)));
+    }
     let mut diagnostics = Vec::new();
     refuse_losses(model, options.force, options.random_weights.is_some() || options.no_run)?;
     let workplace = Workplace::begin(&options.output, model)?;
@@ -101,12 +97,12 @@ pub fn convert(
     let samples = if let (Some(path), false) = (&options.calibration, options.no_run) {
         Some(Samples::of_path(path, graph)?)
     } else if runs {
-        Some(made_up(graph, request, options.seed, MADE_UP, &mut diagnostics)?)
+        Some(Samples::made_up(graph, request, options.seed, MADE_UP, &mut diagnostics)?)
     } else {
         None
     };
     let library = if runs { crate::library::ensure(options.offline, progress)? } else { PathBuf::new() };
-    let gate = options.max_drop.map_or_else(|| Gate::of(target), Gate::Asked);
+    let gate = options.max_drop.map_or_else(|| Gate::of(Kind::of(target)), Gate::Asked);
     let source = weights::source(model, options.random_weights);
     let halving = Halving {
         model: graph,
@@ -130,7 +126,7 @@ pub fn convert(
 }
 
 /// Refuses a model that would lose fields, or, unless `may_lack`, one whose weights are absent.
-fn refuse_losses(model: &Model, force: bool, may_lack: bool) -> Result<(), Error> {
+pub(crate) fn refuse_losses(model: &Model, force: bool, may_lack: bool) -> Result<(), Error> {
     if let (Some(first), false) = (&model.file().first_unknown_field, force) {
         let path = model.file().path().to_owned();
         return Err(onnxfit_onnx::OnnxError::WouldLose { path, first: first.clone() }.into());
@@ -146,48 +142,7 @@ fn refuse_losses(model: &Model, force: bool, may_lack: bool) -> Result<(), Error
 }
 
 /// So many sets of inputs are made up to compare on.
-const MADE_UP: u64 = 4;
-
-/// Inputs for the sizes of the request; sizes that nobody gave are 1, and that is said.
-fn made_up(
-    model: &GraphModel,
-    request: &Request,
-    seed: u64,
-    n_sets: u64,
-    diagnostics: &mut Vec<Diagnostic>,
-) -> Result<Samples, Error> {
-    let mut bindings = Bindings {
-        dims: request.dims.clone(),
-        inputs: request.shapes.clone(),
-        values: sizes::known_values(&model.graph, &request.dims),
-    };
-    let mut facts = infer(model, &bindings).graph;
-    let open = sizes::open_dims(&model.graph, &facts);
-    if !open.is_empty() {
-        let names: Vec<String> = open.iter().map(|name| format!("{name}=1")).collect();
-        let hint = format!("give them as `--dim {}=N`, or whole shapes as `--shape INPUT:…`", open[0]);
-        let message = format!("measured with {}", names.join(" "));
-        diagnostics.push(Diagnostic::warning("open-dims", message).with_hint(hint));
-        bindings.dims.extend(open.into_iter().map(|name| (name, 1)));
-        facts = infer(model, &bindings).graph;
-    }
-    let mut shapes = BTreeMap::new();
-    for id in model.graph.required_inputs() {
-        let fact = facts.fact(id);
-        let element_type = fact.element_type.and_then(|element_type| ElementType::from_onnx(element_type.number()));
-        let name = &model.graph.value(id).name;
-        let (Some(element_type), Some(shape)) = (element_type, fact.concrete()) else {
-            let hint = "give its shape with `--shape INPUT:1,3,224,224`, or the inputs with `--calib x.npz`";
-            return Err(Error::Binding(format!("the size of input `{name}` is not known"), Some(hint.to_owned())));
-        };
-        let shape = shape.iter().map(|dim| i64::try_from(*dim).unwrap_or(i64::MAX)).collect();
-        shapes.insert(name.clone(), (element_type, shape));
-    }
-    let vocab_size = weights::vocab_size(model);
-    let sets = (seed..seed.saturating_add(n_sets))
-        .map(|seed| crate::verify::inputs(&VerifyInputs::Seeded(seed), &shapes, vocab_size));
-    Ok(Samples::MadeUp(sets.collect::<Result<_, _>>()?, seed))
-}
+pub(crate) const MADE_UP: u64 = 4;
 
 fn view(
     model: &Model,
@@ -276,7 +231,7 @@ fn range_view(name: &str, seen: &Seen) -> RangeView {
 }
 
 /// Each output where it is worst.
-fn worst(comparisons: &[Comparison]) -> Vec<OutputView> {
+pub(crate) fn worst(comparisons: &[Comparison]) -> Vec<OutputView> {
     let mut worst: Vec<&OutputComparison> = Vec::new();
     let badness = |output: &OutputComparison| (output.problem.is_some(), output.relative_l2);
     for output in comparisons.iter().flat_map(|comparison| &comparison.outputs) {
@@ -290,7 +245,7 @@ fn worst(comparisons: &[Comparison]) -> Vec<OutputView> {
 }
 
 /// The model file and the files beside it that it points into.
-fn input_bytes(model: &Model) -> Bytes {
+pub(crate) fn input_bytes(model: &Model) -> Bytes {
     let mut beside: BTreeMap<PathBuf, u64> = BTreeMap::new();
     let folder = model.file().path().parent().unwrap_or(Path::new(""));
     let tensors = model.file().proto.graph.iter().flat_map(|graph| &graph.initializer);

@@ -21,7 +21,7 @@ use onnxfit_report::train::{MemoryView, TrainView};
 use onnxfit_runtime::Library;
 use onnxfit_train::{Answers, Checkpoints, Feeds, Fit, FitError, SessionRunner, Trainer, fit};
 
-use crate::convert::Workplace;
+use crate::workplace::Workplace;
 use crate::progress::Progress;
 use crate::request::Provider;
 use crate::session_spec::session_spec;

@@ -12,11 +12,11 @@ use onnxfit_runtime::verify::{Exactness, compare};
 use onnxfit_runtime::worker::Client;
 use onnxfit_runtime::{ElementType, SessionSpec, Tensor, Tensors};
 
-use super::samples::Samples;
-use super::workplace::Workplace;
-use super::{made_up, refuse_losses};
+use super::refuse_losses;
 use crate::progress::Progress;
+use crate::samples::Samples;
 use crate::verify::{output_view, runtime_error};
+use crate::workplace::Workplace;
 use crate::{Error, Model, Request, weights};
 
 pub use onnxfit_rewrite::uint8_input::{Layout as ByteLayout, Uint8Options as BytesIn};
@@ -51,7 +51,7 @@ pub fn bytes_in(
     let outcome = uint8_input(model.graph(), &options.bytes)
         .map_err(|error| Error::Rewrite { message: error.to_string(), hint: None })?;
     let mut diagnostics = Vec::new();
-    let made_up = made_up(model.graph(), request, options.seed, 1, &mut diagnostics)?;
+    let made_up = Samples::made_up(model.graph(), request, options.seed, 1, &mut diagnostics)?;
     let (Some(mut floats), Samples::MadeUp(_, seed)) = (made_up.get(0).ok(), made_up) else {
         return Err(Error::Predict("inputs that were made up are not files".to_owned()));
     };

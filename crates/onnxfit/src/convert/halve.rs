@@ -12,14 +12,14 @@ use onnxfit_runtime::verify::Comparison;
 use onnxfit_runtime::worker::Client;
 use onnxfit_runtime::{RunError, SessionSpec, Tensors};
 
-use super::gate::Gate;
-use super::probe::Probe;
 use super::ranges::{Seen, float_values, measure};
-use super::samples::Samples;
 use super::step_back::{Kept, StepBack};
 use super::suspects::{deviations, suspects};
 use crate::Error;
+use crate::gate::Gate;
+use crate::probe::Probe;
 use crate::progress::Progress;
+use crate::samples::Samples;
 use crate::verify::runtime_error;
 
 /// Answers are compared on so many samples.

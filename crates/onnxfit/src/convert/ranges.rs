@@ -11,10 +11,10 @@ use onnxfit_runtime::worker::Client;
 use onnxfit_runtime::{ElementType, Tensor, Tensors};
 use onnxfit_shape::{Bindings, infer};
 
-use super::probe::{Probe, groups};
-use super::samples::Samples;
 use crate::Error;
+use crate::probe::{Probe, groups};
 use crate::progress::{Progress, Stage};
+use crate::samples::Samples;
 
 /// What is taken at once.
 const GROUP_BYTES_MAX: u64 = 256 << 20;

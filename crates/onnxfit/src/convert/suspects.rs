@@ -8,8 +8,8 @@ use onnxfit_graph::{Graph, NodeId};
 use onnxfit_runtime::worker::Client;
 use onnxfit_runtime::{Tensor, Tensors};
 
-use super::probe::{Probe, groups};
 use crate::Error;
+use crate::probe::{Probe, groups};
 use crate::progress::{Progress, Stage};
 
 /// Two copies of it are in memory.

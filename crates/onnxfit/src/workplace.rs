@@ -53,7 +53,7 @@ impl Workplace {
     }
 
     /// Moves the data file and then the model to their place; gives their names.
-    pub(crate) fn finish(self, output: &Path, data: Option<&str>) -> Result<Vec<String>, Error> {
+    pub(crate) fn finish(&self, output: &Path, data: Option<&str>) -> Result<Vec<String>, Error> {
         let files: Vec<String> = data.into_iter().map(str::to_owned).chain([self.name.clone()]).collect();
         for file in &files {
             let place = output.with_file_name(file);

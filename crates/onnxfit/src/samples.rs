@@ -6,10 +6,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use onnxfit_base::Diagnostic;
 use onnxfit_graph::{Dim, Model as GraphModel, ValueType};
 use onnxfit_runtime::{ElementType, Tensor, Tensors, npz};
+use onnxfit_shape::{Bindings, infer};
 
-use crate::Error;
+use crate::verify::VerifyInputs;
+use crate::{Error, Request, sizes, weights};
 
 /// Sets of inputs.
 #[derive(Debug)]
@@ -21,6 +24,47 @@ pub(crate) enum Samples {
 }
 
 impl Samples {
+    /// Inputs for the sizes of the request; sizes that nobody gave are 1, and that is said.
+    pub(crate) fn made_up(
+        model: &GraphModel,
+        request: &Request,
+        seed: u64,
+        n_sets: u64,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Result<Self, Error> {
+        let mut bindings = Bindings {
+            dims: request.dims.clone(),
+            inputs: request.shapes.clone(),
+            values: sizes::known_values(&model.graph, &request.dims),
+        };
+        let mut facts = infer(model, &bindings).graph;
+        let open = sizes::open_dims(&model.graph, &facts);
+        if !open.is_empty() {
+            let names: Vec<String> = open.iter().map(|name| format!("{name}=1")).collect();
+            let hint = format!("give them as `--dim {}=N`, or whole shapes as `--shape INPUT:…`", open[0]);
+            let message = format!("measured with {}", names.join(" "));
+            diagnostics.push(Diagnostic::warning("open-dims", message).with_hint(hint));
+            bindings.dims.extend(open.into_iter().map(|name| (name, 1)));
+            facts = infer(model, &bindings).graph;
+        }
+        let mut shapes = BTreeMap::new();
+        for id in model.graph.required_inputs() {
+            let fact = facts.fact(id);
+            let element_type = fact.element_type.and_then(|element_type| ElementType::from_onnx(element_type.number()));
+            let name = &model.graph.value(id).name;
+            let (Some(element_type), Some(shape)) = (element_type, fact.concrete()) else {
+                let hint = "give its shape with `--shape INPUT:1,3,224,224`, or the inputs with `--calib x.npz`";
+                return Err(Error::Binding(format!("the size of input `{name}` is not known"), Some(hint.to_owned())));
+            };
+            let shape = shape.iter().map(|dim| i64::try_from(*dim).unwrap_or(i64::MAX)).collect();
+            shapes.insert(name.clone(), (element_type, shape));
+        }
+        let vocab_size = weights::vocab_size(model);
+        let sets = (seed..seed.saturating_add(n_sets))
+            .map(|seed| crate::verify::inputs(&VerifyInputs::Seeded(seed), &shapes, vocab_size));
+        Ok(Self::MadeUp(sets.collect::<Result<_, _>>()?, seed))
+    }
+
     /// An `.npz` file, or all such files of a folder, looked over.
     pub(crate) fn of_path(path: &Path, model: &GraphModel) -> Result<Self, Error> {
         let files = if path.is_dir() { npz_files(path)? } else { vec![path.to_owned()] };
@@ -131,6 +175,8 @@ fn fits(name: &str, have: &[u64], wanted: &[Dim], sizes: &mut BTreeMap<String, u
     for (axis, (size, dim)) in have.iter().zip(wanted).enumerate() {
         let expected = match dim {
             Dim::Known(expected) => u64::try_from(*expected).unwrap_or(*size),
+            // Paddle calls every open dimension so.
+            Dim::Symbol(symbol) if symbol == "?" => *size,
             Dim::Symbol(symbol) => *sizes.entry(symbol.clone()).or_insert(*size),
             Dim::Unknown => *size,
         };

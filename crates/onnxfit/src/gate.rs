@@ -13,6 +13,28 @@ pub enum Metric {
     Top1,
     /// The relative L2 distance.
     RelativeL2,
+    /// A number that a command of the user's prints for a model: how much less it becomes.
+    Command,
+}
+
+/// What is done to the numbers of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// IEEE half precision.
+    Float16,
+    /// The upper half of a 32-bit float.
+    Bfloat16,
+    /// Integers.
+    Quantized,
+}
+
+impl Kind {
+    pub(crate) fn of(half: HalfType) -> Self {
+        match half {
+            HalfType::Float16 => Self::Float16,
+            HalfType::Bfloat16 => Self::Bfloat16,
+        }
+    }
 }
 
 /// A limit of the user's: `--max-drop cosine=0.001`.
@@ -33,7 +55,8 @@ impl std::str::FromStr for MaxDrop {
             "cosine" => Metric::Cosine,
             "top1" => Metric::Top1,
             "relative-l2" => Metric::RelativeL2,
-            other => return Err(format!("`{other}` is no metric; there are cosine, top1 and relative-l2")),
+            "command" => Metric::Command,
+            other => return Err(format!("`{other}` is no metric; there are cosine, top1, relative-l2 and command")),
         };
         let most: f64 = most.trim().parse().map_err(|_| format!("`{most}` is no number"))?;
         if most.is_finite() && most >= 0.0 { Ok(Self { metric, most }) } else { Err(format!("`{most}` is no limit")) }
@@ -55,10 +78,11 @@ pub(crate) enum Gate {
 
 impl Gate {
     /// What may be expected of a type: errors of a model with n bits grow with 2^-n.
-    pub(crate) fn of(target: HalfType) -> Self {
-        match target {
-            HalfType::Float16 => Self::Usual { relative_l2: 2e-2, share: 1e-2, top1: 0.99 },
-            HalfType::Bfloat16 => Self::Usual { relative_l2: 1e-1, share: 8e-2, top1: 0.95 },
+    pub(crate) fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Quantized => Self::Usual { relative_l2: 1e-1, share: 0.5, top1: 0.9 },
+            Kind::Float16 => Self::Usual { relative_l2: 2e-2, share: 1e-2, top1: 0.99 },
+            Kind::Bfloat16 => Self::Usual { relative_l2: 1e-1, share: 8e-2, top1: 0.95 },
         }
     }
 
@@ -114,7 +138,29 @@ impl Gate {
                 Metric::Cosine => over("cosine drop", 1.0 - output.cosine, most),
                 Metric::RelativeL2 => over("relative L2", output.relative_l2, most),
                 Metric::Top1 => over("top-1 drop", 1.0 - output.top1_agreement.unwrap_or(1.0), most),
+                // The command judges the model, not an output.
+                Metric::Command => None,
             },
+        }
+    }
+
+    /// How far an output moved, in the number that the gate looks at.
+    pub(crate) fn error(self, output: &OutputComparison) -> f64 {
+        match self {
+            Self::Asked(MaxDrop { metric: Metric::Cosine, .. }) => 1.0 - output.cosine,
+            Self::Asked(MaxDrop { metric: Metric::Top1, .. }) => 1.0 - output.top1_agreement.unwrap_or(1.0),
+            // Noise around zero has no direction: the error is one of the numbers that there are.
+            _ if output.largest < 1e-6 => output.max_absolute_error,
+            _ => output.relative_l2,
+        }
+    }
+
+    /// What [`Self::error`] is called.
+    pub(crate) fn error_name(self) -> &'static str {
+        match self {
+            Self::Asked(MaxDrop { metric: Metric::Cosine, .. }) => "cosine drop",
+            Self::Asked(MaxDrop { metric: Metric::Top1, .. }) => "top-1 drop",
+            _ => "relative L2",
         }
     }
 
@@ -128,6 +174,9 @@ impl Gate {
             Self::Asked(MaxDrop { metric: Metric::Cosine, most }) => format!("cosine at least 1 - {most}"),
             Self::Asked(MaxDrop { metric: Metric::Top1, most }) => format!("top-1 agreement at least 1 - {most}"),
             Self::Asked(MaxDrop { metric: Metric::RelativeL2, most }) => format!("relative L2 at most {most}"),
+            Self::Asked(MaxDrop { metric: Metric::Command, most }) => {
+                format!("the command's number at most {most} below that of the original")
+            }
         }
     }
 
@@ -138,7 +187,7 @@ impl Gate {
             Self::Asked(MaxDrop { metric: Metric::RelativeL2, most }) => most / 2.0,
             // An angle t has a cosine of 1 - t²/2, and t is about the relative L2.
             Self::Asked(MaxDrop { metric: Metric::Cosine, most }) => (2.0 * most).sqrt() / 2.0,
-            Self::Asked(MaxDrop { metric: Metric::Top1, .. }) => 1e-2,
+            Self::Asked(MaxDrop { metric: Metric::Top1 | Metric::Command, .. }) => 1e-2,
         }
     }
 }
@@ -158,7 +207,7 @@ mod tests {
 
     #[test]
     fn the_usual_gate_wants_a_hundredth_of_the_largest_number_or_of_one() {
-        let gate = Gate::of(HalfType::Float16);
+        let gate = Gate::of(Kind::Float16);
         assert!(agrees(gate, &[100.0, 1.0], &[100.9, 1.0]));
         assert!(!agrees(gate, &[100.0, 1.0], &[101.1, 1.0]));
         assert!(!agrees(gate, &[0.5, 0.1], &[0.52, 0.1]));
@@ -171,7 +220,10 @@ mod tests {
         let gate = Gate::Asked("relative-l2=0.5".parse().unwrap());
         assert!(agrees(gate, &[1.0, 0.0], &[1.4, 0.0]));
         assert!(!agrees(gate, &[1.0, 0.0], &[1.6, 0.0]));
-        assert_eq!("l2=1".parse::<MaxDrop>(), Err("`l2` is no metric; there are cosine, top1 and relative-l2".into()));
+        assert_eq!(
+            "l2=1".parse::<MaxDrop>(),
+            Err("`l2` is no metric; there are cosine, top1, relative-l2 and command".into())
+        );
         assert!("cosine=nan".parse::<MaxDrop>().is_err());
     }
 }

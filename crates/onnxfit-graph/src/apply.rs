@@ -298,8 +298,12 @@ impl Graph {
     }
 
     fn expect_node(&mut self, patch: &Patch, id: NodeId) -> Result<&mut Node, GraphError> {
-        let missing = self.no_such(patch, format!("node {}", id.index()));
-        self.nodes.get_mut(id.index()).and_then(Option::as_mut).ok_or(missing)
+        let missing = || GraphError::NoSuchPart {
+            patch: patch.name.clone(),
+            graph: self.name.clone(),
+            what: format!("node {}", id.index()),
+        };
+        self.nodes.get_mut(id.index()).and_then(Option::as_mut).ok_or_else(missing)
     }
 
     fn expect_value(&self, patch: &Patch, id: ValueId) -> Result<(), GraphError> {

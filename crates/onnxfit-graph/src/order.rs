@@ -12,6 +12,9 @@ impl Graph {
     /// # Errors
     /// The nodes that wait for each other, if there is a cycle.
     pub fn topological_order(&self) -> Result<Vec<NodeId>, Vec<NodeId>> {
+        if self.is_sorted() {
+            return Ok(self.order.clone());
+        }
         let mut position = vec![usize::MAX; self.node_capacity()];
         for (at, id) in self.order.iter().enumerate() {
             position[id.index()] = at;
@@ -50,6 +53,19 @@ impl Graph {
         } else {
             Err(self.order.iter().copied().filter(|id| n_waiting[id.index()] > 0).collect())
         }
+    }
+
+    /// Whether each node of the file already comes after all it reads.
+    pub fn is_sorted(&self) -> bool {
+        let mut seen = vec![false; self.node_capacity()];
+        self.order.iter().all(|id| {
+            let node = self.node(*id);
+            let mut values = node.inputs.iter().flatten().chain(&node.implicit_inputs);
+            let ready =
+                values.all(|value| self.value(*value).producer.is_none_or(|(producer, _)| seen[producer.index()]));
+            seen[id.index()] = true;
+            ready
+        })
     }
 
     /// The nodes that some graph output depends on.

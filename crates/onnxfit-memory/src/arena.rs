@@ -76,6 +76,17 @@ struct Region {
     alive: bool,
 }
 
+/// Everything that decides what an arena does next; counters and the peak do not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ArenaState {
+    /// Of every chunk in order: its region's number, address, bytes, requested bytes, whether it is
+    /// in use, its tag.
+    chunks: Vec<(u64, u64, u64, u64, bool, Option<StreamTag>)>,
+    /// The next region's size and address, and the next reserved block's address.
+    next: [u64; 3],
+    n_reserved: usize,
+}
+
 /// Free chunks of one tag in the order the arena tries them: size, then address.
 type FreeSet = BTreeSet<(u64, u64, u32)>;
 
@@ -238,6 +249,36 @@ impl Arena {
     /// The counters, as `AllocatorGetStats` reports them.
     pub fn stats(&self) -> ArenaStats {
         ArenaStats { limit_bytes: self.config.limit, ..self.stats }
+    }
+
+    /// Everything that decides what the arena does next.
+    pub(crate) fn state(&self) -> ArenaState {
+        let chunks = self.regions.iter().filter(|region| region.alive).flat_map(|region| {
+            self.chunks_of(region).map(|index| {
+                let Chunk { address, bytes, requested_bytes, in_use, tag, .. } = self.chunks[index as usize];
+                (region.id, address, bytes, requested_bytes, in_use, tag)
+            })
+        });
+        ArenaState {
+            chunks: chunks.collect(),
+            next: [self.next_region_bytes, self.next_region_address, self.next_reserved_address],
+            n_reserved: self.reserved.len(),
+        }
+    }
+
+    /// Counts again what was counted since `before`, in a time that left the arena as it was then.
+    pub(crate) fn repeat_counts(&mut self, before: &ArenaStats) {
+        self.stats = self.stats.repeated(&self.stats, before);
+    }
+
+    /// `InUse`.
+    pub(crate) fn in_use_bytes(&self) -> Bytes {
+        self.stats.in_use_bytes
+    }
+
+    /// `TotalAllocated`.
+    pub(crate) fn total_allocated_bytes(&self) -> Bytes {
+        self.stats.total_allocated_bytes
     }
 
     /// Sets the high-water mark back to what is in use, so that the next run's peak stands alone.

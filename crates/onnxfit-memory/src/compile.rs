@@ -8,8 +8,10 @@ use crate::placement;
 use crate::plan::{PlanOptions, plan};
 use crate::program::{NodeIdx, Place, Program, ValueIdx};
 use crate::schedule;
-use crate::simulate::Compiled;
-use crate::trace::{Owner, OwnerKind};
+use crate::simulate::{Compiled, Kernel};
+use crate::trace::{NameRef, NodeRef, OwnerKind, OwnerRef};
+use crate::weights::WeightIndex;
+use crate::workspace;
 
 /// What a plan depends on besides the program.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,16 +49,24 @@ fn compile_numbered(mut program: Program, options: CompileOptions, next_number: 
     let streams = schedule::streams(&program, &planned);
     let sequence = schedule::launch_order(&program, &streams);
     let plan = plan(&program, sequence, &streams, place, options.plan);
+    let kernels = program.nodes.iter().enumerate().map(|(index, node)| {
+        let has_body = bodies.range((NodeIdx::new(index), String::new())..).next();
+        Kernel {
+            script: workspace::script_of(node),
+            has_body: has_body.is_some_and(|((owner, _), _)| owner.index() == index),
+        }
+    });
+    let mut is_output = vec![false; program.values.len()];
+    for output in &program.outputs {
+        is_output[output.index()] = true;
+    }
     Compiled {
-        value_names: program.values.iter().map(|value| Rc::from(value.name.as_str())).collect(),
-        node_names: program
-            .nodes
-            .iter()
-            .map(|node| (Rc::from(node.name.as_str()), Rc::from(node.op_type.as_str())))
-            .collect(),
+        kernels: kernels.collect(),
+        weights: WeightIndex::of(&program),
+        is_output,
         producers: program.producers(),
         allows_patterns: program.inputs.iter().all(|input| program.value(*input).is_tensor),
-        program,
+        program: Rc::new(program),
         plan,
         bodies,
         number,
@@ -65,8 +75,32 @@ fn compile_numbered(mut program: Program, options: CompileOptions, next_number: 
 
 impl Compiled {
     /// The owner of a value's memory.
-    pub(crate) fn owner(&self, kind: OwnerKind, value: ValueIdx, node: Option<NodeIdx>) -> Owner {
-        let (node, op_type) = node.map_or_else(|| ("".into(), "".into()), |node| self.node_names[node.index()].clone());
-        Owner { kind, name: self.value_names[value.index()].clone(), node, op_type }
+    pub(crate) fn owner(&self, kind: OwnerKind, value: ValueIdx, node: Option<NodeIdx>) -> OwnerRef {
+        let name = NameRef::Value(self.number as u32, value);
+        OwnerRef { kind, name, node: node.map(|node| self.node_ref(node)) }
+    }
+
+    /// The owner of what a kernel takes for itself.
+    pub(crate) fn owner_of_scratch(&self, kind: OwnerKind, what: &'static str, node: NodeIdx) -> OwnerRef {
+        OwnerRef { kind, name: NameRef::What(what), node: Some(self.node_ref(node)) }
+    }
+
+    pub(crate) fn node_ref(&self, node: NodeIdx) -> NodeRef {
+        NodeRef { program: self.number as u32, node }
+    }
+
+    pub(crate) fn is_output(&self, value: ValueIdx) -> bool {
+        self.is_output[value.index()]
+    }
+
+    /// This program and those of all bodies, each at its number.
+    pub(crate) fn all_programs(&self) -> Vec<Rc<Program>> {
+        let mut numbered = BTreeMap::new();
+        let mut stack = vec![self];
+        while let Some(compiled) = stack.pop() {
+            numbered.insert(compiled.number, Rc::clone(&compiled.program));
+            stack.extend(compiled.bodies.values());
+        }
+        numbered.into_values().collect()
     }
 }

@@ -7,6 +7,10 @@
 mod cpu;
 mod cuda;
 
+use std::sync::LazyLock;
+
+use onnxfit_base::Operators;
+
 use crate::program::{Node, NodeProvider};
 
 /// Pairs of an input and the output that takes its memory.
@@ -49,14 +53,17 @@ pub(crate) struct Row {
 
 /// What the kernel of a node declares.
 pub(crate) fn traits_of(node: &Node) -> KernelTraits {
+    static CPU: LazyLock<Operators<KernelTraits>> = LazyLock::new(|| by_operator(cpu::TABLE));
+    static CUDA: LazyLock<Operators<KernelTraits>> = LazyLock::new(|| by_operator(cuda::TABLE));
     let table = match node.provider {
-        NodeProvider::Cpu => cpu::TABLE,
-        NodeProvider::Cuda => cuda::TABLE,
+        NodeProvider::Cpu => &CPU,
+        NodeProvider::Cuda => &CUDA,
     };
-    let row = table
-        .iter()
-        .find(|row| (row.domain == "*" || row.domain == node.domain) && row.operators.contains(&node.op_type.as_str()));
-    row.map(|row| row.traits).unwrap_or_default()
+    table.get(&node.domain, &node.op_type).copied().unwrap_or_default()
+}
+
+fn by_operator(table: &[Row]) -> Operators<KernelTraits> {
+    Operators::of(table.iter().flat_map(|row| row.operators.iter().map(|operator| (row.domain, *operator, row.traits))))
 }
 
 pub(crate) use cuda::{has_cuda_kernel, typed_input};

@@ -3,7 +3,6 @@
 //! Value indices stay those of the graph, so that shapes computed there fit here. `Constant` nodes
 //! and initializers become weights; weights that nothing reads are dropped, as `Graph::Resolve` does.
 
-use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use onnxfit_base::Bytes;
@@ -13,9 +12,10 @@ use onnxfit_onnx::proto::TensorProto;
 
 use crate::declared;
 use crate::program::{
-    Attribute, Capture, Node, NodeProvider, Program, Value, ValueIdx, Weight, WeightValues, tensor_bytes,
+    Attribute, Capture, Name, NameWriter, Names, Node, NodeProvider, Program, Value, ValueIdx, Weight, WeightValues,
+    Written,
 };
-use crate::rewrite::FOLDED_LOCATION;
+use crate::rewrite::{FOLDED_LOCATION, constant_node};
 use crate::sizes::TensorSize;
 
 /// The program of a model's main graph, subgraphs inside its nodes.
@@ -39,19 +39,69 @@ impl Context<'_> {
     }
 }
 
+/// The names of a graph, all in one text.
+struct GraphNames {
+    names: Names,
+    values: Vec<Written>,
+    nodes: Vec<NodeNames>,
+    /// Of all nodes, one after the other.
+    attributes: Vec<Written>,
+}
+
+struct NodeNames {
+    name: Written,
+    op_type: Written,
+    domain: Written,
+}
+
+impl GraphNames {
+    fn of(graph: &Graph) -> Self {
+        let mut writer = NameWriter::default();
+        let values = graph.values().map(|(_, value)| writer.write(&value.name)).collect();
+        let mut nodes = Vec::with_capacity(graph.n_nodes());
+        let mut attributes = Vec::with_capacity(graph.n_nodes());
+        for (_, node) in graph.nodes() {
+            nodes.push(NodeNames {
+                name: writer.write(&node.name),
+                op_type: writer.write(&node.op_type),
+                domain: writer.write(&node.domain),
+            });
+            attributes.extend(node.attributes.iter().map(|attribute| writer.write(&attribute.name)));
+        }
+        Self { names: writer.finish(), values, nodes, attributes }
+    }
+}
+
 fn lower_graph(graph: &Graph, context: &Context<'_>) -> Program {
+    let names = GraphNames::of(graph);
+    let values = graph.values().zip(&names.values);
     let mut program = Program {
-        values: graph.values().map(|(_, value)| lower_value(&value.name, &value.ty)).collect(),
+        values: values.map(|((_, value), name)| lower_value(names.names.get(*name), &value.ty)).collect(),
         ..Program::default()
     };
-    let mut in_file_order = Vec::new();
-    for (id, node) in graph.nodes() {
+    program.nodes.reserve(graph.n_nodes());
+    let mut in_nodes = Vec::new();
+    let mut attribute_names = names.attributes.as_slice();
+    for ((id, node), node_names) in graph.nodes().zip(&names.nodes) {
+        let (of_node, rest) = attribute_names.split_at(node.attributes.len());
+        attribute_names = rest;
         if node.is("Constant") {
-            in_file_order.extend(node.output(0).zip(constant_weight(node)));
-        } else {
-            program.nodes.push(Node { runtime_index: id.index(), ..lower_node(node, context) });
+            in_nodes.extend(node.output(0).zip(constant_weight(node)));
+            continue;
         }
+        let attributes = node.attributes.iter().zip(of_node);
+        program.nodes.push(Node {
+            name: names.names.get(node_names.name),
+            op_type: names.names.get(node_names.op_type),
+            domain: names.names.get(node_names.domain),
+            attributes: attributes
+                .map(|(attribute, name)| (names.names.get(*name), lower_attribute(&attribute.value)))
+                .collect(),
+            runtime_index: id.index(),
+            ..lower_node(node, context)
+        });
     }
+    let mut in_file_order = Vec::with_capacity(graph.initializers().len() + in_nodes.len());
     for &value in graph.initializers() {
         let overridable = graph.value(value).is_input && context.inputs_override();
         let weight = match &graph.value(value).constant {
@@ -60,10 +110,13 @@ fn lower_graph(graph: &Graph, context: &Context<'_>) -> Program {
         };
         in_file_order.push((value, weight));
     }
+    // `Constant` nodes become initializers behind the others, as their values are met.
+    in_nodes.sort_by_key(|(value, _)| *value);
+    in_file_order.extend(in_nodes);
     program.outputs = graph.outputs().iter().copied().map(lower_id).collect();
     program.inputs = graph.required_inputs().map(lower_id).collect();
     program.captured =
-        graph.captured().map(|(id, value)| Capture { inner: lower_id(id), name: value.name.clone() }).collect();
+        graph.captured().map(|(id, value)| Capture { inner: lower_id(id), name: value.name.as_str().into() }).collect();
     let used = used_values(&program);
     for (value, weight) in in_file_order {
         let value = lower_id(value);
@@ -95,10 +148,10 @@ fn lower_id(value: ValueId) -> ValueIdx {
     ValueIdx::new(value.index())
 }
 
-fn lower_value(name: &str, ty: &ValueType) -> Value {
+fn lower_value(name: Name, ty: &ValueType) -> Value {
     let tensor = ty.as_tensor();
     Value {
-        name: name.to_owned(),
+        name,
         element: tensor.and_then(|tensor| tensor.element_type),
         is_tensor: matches!(ty, ValueType::Tensor(_) | ValueType::Unknown),
         declared: tensor.and_then(|tensor| tensor.shape.as_deref()).map(declared::from_dims),
@@ -106,23 +159,16 @@ fn lower_value(name: &str, ty: &ValueType) -> Value {
     }
 }
 
+/// A node but for its names and attributes.
 fn lower_node(node: &onnxfit_graph::Node, context: &Context<'_>) -> Node {
-    let mut attributes = BTreeMap::new();
-    for attribute in &node.attributes {
-        attributes.insert(attribute.name.clone(), lower_attribute(&attribute.value));
-    }
     Node {
-        name: node.name.clone(),
-        op_type: node.op_type.clone(),
-        domain: node.domain.clone(),
         opset: context.model.opset(&node.domain),
         inputs: node.inputs.iter().map(|input| input.map(lower_id)).collect(),
         implicit_inputs: node.implicit_inputs.iter().copied().map(lower_id).collect(),
         outputs: node.outputs.iter().map(|output| output.map(lower_id)).collect(),
-        attributes,
         subgraphs: node.subgraphs().map(|(name, graph)| (name.to_owned(), lower_graph(graph, context))).collect(),
         provider: NodeProvider::Cpu,
-        runtime_index: 0,
+        ..Node::default()
     }
 }
 
@@ -203,22 +249,15 @@ fn numbers_of(tensor: &TensorProto, size: &TensorSize) -> Option<WeightValues> {
 
 /// The weight that a `Constant` node stands for.
 fn constant_weight(node: &onnxfit_graph::Node) -> Option<NewWeight> {
-    let attribute = node.attributes.first()?;
-    let fixed = |element: DataType, dims: Vec<u64>, values: Option<WeightValues>| {
-        let n_elements = dims.iter().product();
-        let bytes = Bytes(tensor_bytes(element, n_elements).unwrap_or(0));
-        NewWeight { size: Some(TensorSize { element, dims }), bytes, values, ..NewWeight::default() }
-    };
-    Some(match &attribute.value {
-        AttributeValue::Tensor(tensor) => weight_of(tensor, false),
-        AttributeValue::Int(value) => fixed(DataType::Int64, vec![], Some(WeightValues::Integers(vec![*value]))),
-        AttributeValue::Float(_) => fixed(DataType::Float, vec![], None),
-        AttributeValue::String(_) => fixed(DataType::String, vec![], None),
-        AttributeValue::Ints(values) => {
-            fixed(DataType::Int64, vec![values.len() as u64], Some(WeightValues::Integers(values.clone())))
-        }
-        AttributeValue::Floats(values) => fixed(DataType::Float, vec![values.len() as u64], None),
-        AttributeValue::Strings(values) => fixed(DataType::String, vec![values.len() as u64], None),
-        _ => fixed(DataType::Float, vec![0], None),
-    })
+    if let Some(AttributeValue::Tensor(tensor)) = node.attribute("value") {
+        return Some(weight_of(tensor, false));
+    }
+    match constant_node::tensor(node) {
+        Some(tensor) => Some(weight_of(&tensor, false)),
+        // A sparse one: its elements are counted nowhere.
+        None => node.attributes.first().map(|_| {
+            let size = TensorSize { element: DataType::Float, dims: vec![0] };
+            NewWeight { size: Some(size), ..NewWeight::default() }
+        }),
+    }
 }

@@ -28,7 +28,8 @@ pub struct Pattern<Id: Ord> {
 /// Places tensors as a run allocates and frees them.
 #[derive(Clone, Debug)]
 pub struct PatternPlanner<Id: Ord> {
-    placed: BTreeMap<Id, PatternBlock>,
+    /// In the order in which they were placed; a later place of a tensor counts.
+    placed: Vec<(Id, PatternBlock)>,
     /// Live tensors by offset; equal offsets in the order the original's list keeps them.
     live: Vec<(Id, PatternBlock)>,
     peak: u64,
@@ -43,19 +44,19 @@ impl<Id: Ord + Copy> Default for PatternPlanner<Id> {
 impl<Id: Ord + Copy> PatternPlanner<Id> {
     /// A planner that has seen nothing.
     pub fn new() -> Self {
-        Self { placed: BTreeMap::new(), live: Vec::new(), peak: 0 }
+        Self { placed: Vec::new(), live: Vec::new(), peak: 0 }
     }
 
     /// Places a tensor of `bytes`, already rounded up to 256.
     pub fn alloc(&mut self, id: Id, bytes: Bytes) {
         if bytes == Bytes::ZERO {
-            self.placed.insert(id, PatternBlock { offset_bytes: Bytes::ZERO, bytes });
+            self.placed.push((id, PatternBlock { offset_bytes: Bytes::ZERO, bytes }));
             return;
         }
         let offset = self.best_offset(bytes.0);
         self.peak = self.peak.max(offset.saturating_add(bytes.0));
         let block = PatternBlock { offset_bytes: Bytes(offset), bytes };
-        self.placed.insert(id, block);
+        self.placed.push((id, block));
         let at = self
             .live
             .iter()
@@ -76,7 +77,12 @@ impl<Id: Ord + Copy> PatternPlanner<Id> {
 
     /// The finished pattern.
     pub fn finish(self) -> Pattern<Id> {
-        Pattern { peak_bytes: Bytes(self.peak), blocks: self.placed }
+        Pattern { peak_bytes: Bytes(self.peak), blocks: self.placed.into_iter().collect() }
+    }
+
+    /// The size of the whole block and where each tensor lies, in the order in which they were placed.
+    pub(crate) fn placed(self) -> (Bytes, Vec<(Id, PatternBlock)>) {
+        (Bytes(self.peak), self.placed)
     }
 
     /// The tightest gap between live tensors, or the end of the last one.

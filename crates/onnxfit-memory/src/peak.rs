@@ -1,11 +1,9 @@
 //! Who is alive at a moment: the parts of an arena, which sum to its bytes in use exactly.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use onnxfit_base::Bytes;
 
 use crate::program::Place;
-use crate::trace::{BlockId, Event, Owner, OwnerKind, Trace};
+use crate::trace::{BlockId, Event, NodeRef, Owner, OwnerKind, OwnerRef, Trace};
 
 /// One part of an arena's bytes in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,159 +39,179 @@ impl Moment {
     }
 }
 
+/// The events of a run that tell who to blame for its peak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeakEvents {
+    /// After it most is in use; of several such events the one at which tensors occupy most of the
+    /// memory pattern's block.
+    pub highest: usize,
+    /// The event at which tensors occupy most of that block, where that is more than at `highest`.
+    pub fullest: Option<usize>,
+}
+
+impl PeakEvents {
+    /// The same so many events later.
+    pub(crate) fn later(self, n_events: usize) -> Self {
+        Self { highest: self.highest + n_events, fullest: self.fullest.map(|event| event + n_events) }
+    }
+}
+
+/// Follows one arena through a run and keeps its [`PeakEvents`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PeakTracker {
+    in_use: Bytes,
+    /// What tensors occupy of the pattern's block: now, and at the two events.
+    filled: Bytes,
+    filled_at_highest: Bytes,
+    filled_at_most: Bytes,
+    highest: usize,
+    fullest: Option<usize>,
+}
+
+impl PeakTracker {
+    /// A run begins with this event.
+    pub(crate) fn restart(&mut self, in_use: Bytes, event: usize) {
+        *self = Self { in_use, filled: self.filled, filled_at_highest: self.filled, highest: event, ..Self::default() };
+    }
+
+    /// A block was taken, with this event.
+    pub(crate) fn took(&mut self, in_use: Bytes, event: usize) {
+        if in_use > self.in_use {
+            self.in_use = in_use;
+            self.highest = event;
+            self.filled_at_highest = self.filled;
+        } else {
+            self.blame(in_use, event);
+        }
+    }
+
+    /// A tensor was put into the pattern's block, with this event.
+    pub(crate) fn put(&mut self, bytes: Bytes, in_use: Bytes, event: usize) {
+        self.filled += bytes;
+        self.blame(in_use, event);
+        if self.filled > self.filled_at_most {
+            self.filled_at_most = self.filled;
+            self.fullest = Some(event);
+        }
+    }
+
+    /// A tensor in the pattern's block died.
+    pub(crate) fn dropped(&mut self, bytes: Bytes) {
+        self.filled -= bytes;
+    }
+
+    fn blame(&mut self, in_use: Bytes, event: usize) {
+        if in_use == self.in_use && self.filled > self.filled_at_highest {
+            self.highest = event;
+            self.filled_at_highest = self.filled;
+        }
+    }
+
+    pub(crate) fn events(&self) -> PeakEvents {
+        let fullest = self.fullest.filter(|_| self.filled_at_most > self.filled_at_highest);
+        PeakEvents { highest: self.highest, fullest }
+    }
+}
+
+/// A block of an arena that is alive.
 struct Block {
+    id: BlockId,
     bytes: Bytes,
     requested_bytes: Bytes,
-    owner: Owner,
+    owner: OwnerRef,
     /// Tensors inside, for a pattern block.
-    tensors: BTreeMap<BlockId, (Bytes, Owner)>,
+    tensors: Vec<(Bytes, OwnerRef)>,
 }
 
 impl Block {
     /// Bytes of it that tensors lie in.
     fn occupied(&self) -> Bytes {
-        self.tensors.values().map(|(bytes, _)| *bytes).sum()
+        self.tensors.iter().map(|(bytes, _)| *bytes).sum()
     }
 }
 
 /// Replays a trace up to and including the event at `at`.
 pub fn moment(trace: &Trace, place: Place, at: usize) -> Moment {
     let (node, blocks) = replay(trace, place, at);
-    Moment { node, parts: parts(blocks), block_node: None }
+    Moment { node: named(trace, node), parts: parts(trace, blocks), block_node: None }
 }
 
-/// The highest moment of a run, which is at `at`, in a way that tells who to blame.
+/// The highest moment of a run, in a way that tells who to blame.
 ///
-/// Of the moments with as many bytes in use, it is the one at which tensors occupy most of the
-/// memory pattern's block. That block is taken before the first node and is as large as its
-/// fullest moment makes it; so where another moment of the run fills it more, the block's part of
-/// the answer is what lies in it then, and `block_node` says when that is. The sum stays the
-/// arena's bytes in use.
-pub fn peak_moment(trace: &Trace, place: Place, at: usize) -> Moment {
-    let (highest, fullest) = fullest_moments(trace, place, at);
-    let (node, mut blocks) = replay(trace, place, highest);
+/// A memory pattern's block is taken before the first node and is as large as its fullest moment
+/// makes it; so where another moment of the run fills it more, the block's part of the answer is
+/// what lies in it then, and `block_node` says when that is. The sum stays the arena's bytes in use.
+pub fn peak_moment(trace: &Trace, place: Place, at: PeakEvents) -> Moment {
+    let (node, mut blocks) = replay(trace, place, at.highest);
     let mut block_node = None;
-    if let Some(fullest) = fullest {
-        let (then, mut filled) = replay(trace, place, fullest);
-        for (id, block) in blocks.iter_mut().filter(|(_, block)| block.owner.kind == OwnerKind::PatternBlock) {
-            if let Some(other) = filled.remove(id).filter(|other| other.occupied() > block.occupied()) {
+    if let Some(fullest) = at.fullest {
+        let (then, filled) = replay(trace, place, fullest);
+        for other in filled.into_iter().filter(|block| !block.tensors.is_empty()) {
+            let same = blocks.iter_mut().find(|block| block.id == other.id);
+            if let Some(block) = same.filter(|block| other.occupied() > block.occupied()) {
                 block.tensors = other.tensors;
-                block_node.clone_from(&then);
+                block_node = then;
             }
         }
     }
-    Moment { node, parts: parts(blocks), block_node }
+    Moment { node: named(trace, node), parts: parts(trace, blocks), block_node: named(trace, block_node) }
 }
 
-fn parts(blocks: BTreeMap<BlockId, Block>) -> Vec<Part> {
-    let mut parts: Vec<Part> = blocks.into_values().flat_map(parts_of).collect();
+fn named(trace: &Trace, node: Option<NodeRef>) -> Option<(String, String)> {
+    let (name, op_type) = trace.node_name(node?);
+    Some((name.to_owned(), op_type.to_owned()))
+}
+
+fn parts(trace: &Trace, blocks: Vec<Block>) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::with_capacity(blocks.len());
+    for block in blocks {
+        let mut part = |owner: OwnerRef, bytes: Bytes, requested_bytes: Bytes| {
+            parts.push(Part { owner: trace.owner(owner), bytes, requested_bytes });
+        };
+        if block.owner.kind != OwnerKind::PatternBlock {
+            part(block.owner, block.bytes, block.requested_bytes);
+            continue;
+        }
+        // A pattern block is its tensors and the gap between them.
+        let gap = block.bytes - block.occupied();
+        block.tensors.iter().for_each(|(bytes, owner)| part(*owner, *bytes, *bytes));
+        if gap > Bytes::ZERO {
+            part(OwnerRef { kind: OwnerKind::PatternGap, ..block.owner }, gap, gap);
+        }
+    }
     parts.sort_by(|left, right| right.bytes.cmp(&left.bytes).then_with(|| left.owner.cmp(&right.owner)));
     parts
 }
 
-/// The blocks of an arena after the event at `at`, and the node that was running.
-fn replay(trace: &Trace, place: Place, at: usize) -> (Option<(String, String)>, BTreeMap<BlockId, Block>) {
-    let mut blocks: BTreeMap<BlockId, Block> = BTreeMap::new();
-    let mut holder_of: BTreeMap<BlockId, BlockId> = BTreeMap::new();
+/// The blocks of an arena after the event at `at`, oldest first, and the node that was running.
+fn replay(trace: &Trace, place: Place, at: usize) -> (Option<NodeRef>, Vec<Block>) {
+    let events = trace.events.get(..=at).unwrap_or(&trace.events);
     let mut node = None;
-    for event in trace.events.iter().take(at + 1) {
+    let mut dead = vec![false; trace.id_bound()];
+    for event in events {
         match event {
-            Event::Node { name, op_type } => node = Some((name.to_string(), op_type.to_string())),
+            Event::Node(of) => node = Some(*of),
             Event::Loaded | Event::RunBegins | Event::RunEnds => node = None,
-            Event::Alloc { id, place: where_, requested_bytes, bytes, owner, .. } if *where_ == place => {
-                let block = Block {
-                    bytes: *bytes,
-                    requested_bytes: *requested_bytes,
-                    owner: owner.clone(),
-                    tensors: BTreeMap::new(),
-                };
-                blocks.insert(*id, block);
+            Event::Free { id, .. } | Event::Drop { id } => dead[*id as usize] = true,
+            Event::Alloc { .. } | Event::Held { .. } | Event::Put { .. } => {}
+        }
+    }
+    let mut blocks: Vec<Block> = Vec::new();
+    for event in events {
+        match *event {
+            Event::Alloc { id, place: where_, requested_bytes, bytes, owner, .. }
+                if where_ == place && !dead[id as usize] =>
+            {
+                blocks.push(Block { id, bytes, requested_bytes, owner, tensors: Vec::new() });
             }
-            Event::Free { id, .. } => {
-                blocks.remove(id);
-            }
-            Event::Put { block, id, bytes, owner, .. } => {
-                if let Some(holder) = blocks.get_mut(block) {
-                    holder.tensors.insert(*id, (*bytes, owner.clone()));
-                    holder_of.insert(*id, *block);
+            Event::Put { block, id, bytes, owner, .. } if !dead[id as usize] => {
+                // Patterns lie among the youngest blocks.
+                if let Some(holder) = blocks.iter_mut().rev().find(|holder| holder.id == block) {
+                    holder.tensors.push((bytes, owner));
                 }
             }
-            Event::Drop { id } => {
-                if let Some(holder) = holder_of.remove(id).and_then(|block| blocks.get_mut(&block)) {
-                    holder.tensors.remove(id);
-                }
-            }
-            Event::Alloc { .. } | Event::Held { .. } => {}
+            _ => {}
         }
     }
     (node, blocks)
-}
-
-/// The event of a run at which most of its highest number of bytes in use are occupied, and the
-/// one at which most of the memory pattern's block is, if any of it ever is more than that.
-///
-/// `at` is the first event at which the run has most in use.
-fn fullest_moments(trace: &Trace, place: Place, at: usize) -> (usize, Option<usize>) {
-    // Blocks of other arenas hold tensors too; only those of this one count.
-    let mut blocks: BTreeSet<BlockId> = BTreeSet::new();
-    let mut sizes: BTreeMap<BlockId, Bytes> = BTreeMap::new();
-    let mut occupied: BTreeMap<BlockId, Bytes> = BTreeMap::new();
-    let (mut in_use, mut filled) = (Bytes::ZERO, Bytes::ZERO);
-    let mut highest_bytes = None;
-    let mut highest = (Bytes::ZERO, at);
-    let mut fullest = (Bytes::ZERO, None);
-    for (index, event) in trace.events.iter().enumerate() {
-        match event {
-            Event::Alloc { id, place: where_, bytes, owner, .. } if *where_ == place => {
-                in_use += *bytes;
-                sizes.insert(*id, *bytes);
-                if owner.kind == OwnerKind::PatternBlock {
-                    blocks.insert(*id);
-                }
-            }
-            Event::Free { id, .. } => {
-                if let Some(bytes) = sizes.remove(id) {
-                    in_use -= bytes;
-                }
-            }
-            Event::Put { block, id, bytes, .. } if blocks.contains(block) => {
-                filled += *bytes;
-                occupied.insert(*id, *bytes);
-            }
-            Event::Drop { id } => {
-                if let Some(bytes) = occupied.remove(id) {
-                    filled -= bytes;
-                }
-            }
-            Event::RunBegins | Event::RunEnds if index > at => break,
-            Event::RunBegins => fullest = (Bytes::ZERO, None),
-            _ => {}
-        }
-        if index == at {
-            highest_bytes = Some(in_use);
-            highest = (filled, at);
-        } else if highest_bytes == Some(in_use) && filled > highest.0 {
-            highest = (filled, index);
-        }
-        if filled > fullest.0 {
-            fullest = (filled, Some(index));
-        }
-    }
-    (highest.1, fullest.1.filter(|_| fullest.0 > highest.0))
-}
-
-/// A block is one part; a pattern block is its tensors and the gap between them.
-fn parts_of(block: Block) -> Vec<Part> {
-    if block.owner.kind != OwnerKind::PatternBlock {
-        return vec![Part { owner: block.owner, bytes: block.bytes, requested_bytes: block.requested_bytes }];
-    }
-    let used: Bytes = block.tensors.values().map(|(bytes, _)| *bytes).sum();
-    let gap = block.bytes - used;
-    let mut parts: Vec<Part> =
-        block.tensors.into_values().map(|(bytes, owner)| Part { owner, bytes, requested_bytes: bytes }).collect();
-    if gap > Bytes::ZERO {
-        let owner = Owner { kind: OwnerKind::PatternGap, ..block.owner };
-        parts.push(Part { owner, bytes: gap, requested_bytes: gap });
-    }
-    parts
 }

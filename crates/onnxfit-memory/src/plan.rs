@@ -4,7 +4,9 @@
 //! `core/framework/allocation_planner.cc` (ORT 1.31), sequential execution, one stream per device.
 
 use std::collections::VecDeque;
+use std::hash::Hasher;
 
+use onnxfit_base::NameHasher;
 use onnxfit_onnx::DataType;
 
 use crate::kernels;
@@ -91,12 +93,13 @@ struct Planner<'a> {
     program: &'a Program,
     options: PlanOptions,
     plan: Plan,
-    sizes: Vec<Option<ComparableSize>>,
+    sizes: Vec<Option<ComparableSize<'a>>>,
     initial_use_counts: Vec<u32>,
     is_output: Vec<bool>,
     has_consumer: Vec<bool>,
     use_counts: Vec<u32>,
-    free: VecDeque<ValueIdx>,
+    /// Buffers that nothing will read again, last freed first, each with the key of its size.
+    free: VecDeque<(u64, ValueIdx)>,
 }
 
 impl<'a> Planner<'a> {
@@ -157,7 +160,7 @@ impl<'a> Planner<'a> {
                 let count = &mut self.use_counts[owner.index()];
                 *count = count.wrapping_sub(1);
                 if *count == 0 {
-                    self.free.push_front(owner);
+                    self.free.push_front((self.key(owner), owner));
                 }
             }
         }
@@ -219,12 +222,16 @@ impl<'a> Planner<'a> {
         if !self.options.mem_reuse || self.sizes[output.index()].as_ref().is_none_or(|size| size.dims.is_empty()) {
             return None;
         }
-        let place = self.plan.place[output.index()];
-        let at = self
-            .free
-            .iter()
-            .position(|&free| self.plan.place[free.index()] == place && self.same_size(free, output))?;
-        self.free.remove(at).map(|free| (free, ReuseKind::FreeList))
+        let (place, key) = (self.plan.place[output.index()], self.key(output));
+        let at = self.free.iter().position(|&(free_key, free)| {
+            free_key == key && self.plan.place[free.index()] == place && self.same_size(free, output)
+        })?;
+        self.free.remove(at).map(|(_, free)| (free, ReuseKind::FreeList))
+    }
+
+    /// Equal for equal sizes; zero for those that equal nothing.
+    fn key(&self, value: ValueIdx) -> u64 {
+        self.sizes[value.index()].as_ref().map_or(0, |size| size.key)
     }
 
     fn same_size(&self, left: ValueIdx, right: ValueIdx) -> bool {
@@ -273,22 +280,34 @@ fn use_counts(program: &Program) -> Vec<u32> {
 
 /// What `SameSize` compares: bytes per element and the shape known at load.
 #[derive(Clone, Debug)]
-struct ComparableSize {
+struct ComparableSize<'a> {
+    /// Differs for most sizes that differ.
+    key: u64,
     element_bytes: u64,
-    dims: Vec<DeclaredDim>,
+    dims: &'a [DeclaredDim],
 }
 
-impl ComparableSize {
+impl<'a> ComparableSize<'a> {
     /// `None` for strings, non-tensors and unknown shapes, which equal nothing.
-    fn of(value: &Value) -> Option<Self> {
+    fn of(value: &'a Value) -> Option<Self> {
         let element = value.element.filter(|&element| value.is_tensor && element != DataType::String)?;
-        Some(Self { element_bytes: tensor_bytes(element, 1)?, dims: value.declared.clone()? })
+        let (element_bytes, dims) = (tensor_bytes(element, 1)?, value.declared.as_deref()?);
+        let mut hasher = NameHasher::default();
+        hasher.write_u64(element_bytes);
+        for dim in dims {
+            match dim {
+                DeclaredDim::Value(number) => hasher.write_u64(*number),
+                DeclaredDim::Symbol(name) => hasher.write(name.as_bytes()),
+                DeclaredDim::Unknown => {}
+            }
+        }
+        Some(Self { key: hasher.finish(), element_bytes, dims })
     }
 
     fn certainly_equals(&self, other: &Self) -> bool {
         self.element_bytes == other.element_bytes
             && self.dims.len() == other.dims.len()
-            && self.dims.iter().zip(&other.dims).all(|(left, right)| match (left, right) {
+            && self.dims.iter().zip(other.dims).all(|(left, right)| match (left, right) {
                 (DeclaredDim::Value(left), DeclaredDim::Value(right)) => left == right,
                 (DeclaredDim::Symbol(left), DeclaredDim::Symbol(right)) => left == right && !left.is_empty(),
                 _ => false,

@@ -1,5 +1,7 @@
 //! The answer: what a model needs in a session with these options, run by run.
 
+use std::borrow::Borrow;
+
 use onnxfit_base::{Bytes, Diagnostic};
 use onnxfit_graph::Model;
 
@@ -8,7 +10,7 @@ use crate::compile::{CompileOptions, compile};
 use crate::lower::lower;
 use crate::order::ExecutionOrder;
 use crate::overhead::{Band, Bound, cuda_overhead, driver_rounding};
-use crate::peak::{Moment, moment, peak_moment};
+use crate::peak::{Moment, PeakEvents, moment, peak_moment};
 use crate::plan::PlanOptions;
 use crate::program::{NodeProvider, Place};
 use crate::releases::{NEWEST_MEASURED, Release};
@@ -131,8 +133,8 @@ pub struct RunPrediction {
     pub stats: ArenaStats,
     /// The counters once the outputs are released.
     pub released: ArenaStats,
-    /// Who held what at the peak.
-    pub peak: PeakReport,
+    /// Which moments tell who held what at the peak.
+    pub(crate) peak_events: PeakEvents,
 }
 
 /// The arena's bytes at the highest moment of all runs, by purpose.
@@ -167,10 +169,26 @@ pub struct Prediction {
     pub trace: Trace,
     /// What could not be predicted, and what that does to the numbers.
     pub diagnostics: Vec<Diagnostic>,
+    /// The provider's arena.
+    place: Place,
+}
+
+impl Prediction {
+    /// Who held what at a run's peak; nothing for a run that never began.
+    pub fn peak(&self, run: usize) -> PeakReport {
+        let Some(run) = self.runs.get(run) else { return PeakReport::default() };
+        let moment = peak_moment(&self.trace, self.place, run.peak_events);
+        PeakReport { in_use_bytes: run.peak_in_use_bytes, moment }
+    }
+
+    /// The run with the highest peak, the last of several.
+    pub fn highest_run(&self) -> Option<usize> {
+        (0..self.runs.len()).max_by_key(|run| self.runs[*run].peak_in_use_bytes)
+    }
 }
 
 /// Predicts a session: one load, then one run for every element of `runs`.
-pub fn predict(model: &Model, runs: &[RunSizes], options: &SessionOptions) -> Prediction {
+pub fn predict<R: Borrow<RunSizes>>(model: &Model, runs: &[R], options: &SessionOptions) -> Prediction {
     predict_compiled(&compile_session(model, options), runs, options)
 }
 
@@ -186,7 +204,7 @@ pub fn compile_session(model: &Model, options: &SessionOptions) -> Compiled {
 }
 
 /// The same for a program that was compiled before, so that a search plans once.
-pub fn predict_compiled(compiled: &Compiled, runs: &[RunSizes], options: &SessionOptions) -> Prediction {
+pub fn predict_compiled<R: Borrow<RunSizes>>(compiled: &Compiled, runs: &[R], options: &SessionOptions) -> Prediction {
     let outcome = simulate(compiled, &options.simulate_options(), runs);
     let place = if options.is_cuda() { Place::Device } else { Place::Host };
     let overhead = match options.provider {
@@ -195,22 +213,21 @@ pub fn predict_compiled(compiled: &Compiled, runs: &[RunSizes], options: &Sessio
             cuda_overhead(&compiled.program, compute_capability, 1).plus(driver_rounding(&outcome.trace))
         }
     };
-    let load_peak = match place {
-        Place::Host => outcome.load_peak_events.0,
-        _ => outcome.load_peak_events.1,
-    };
-    let predicted: Vec<RunPrediction> =
-        outcome.runs.iter().map(|run| run_prediction(run, &outcome, place, load_peak)).collect();
+    let (host, device) = outcome.load_peaks;
+    let load_peak = if place == Place::Host { host } else { device };
     let arena = held_at_most(&outcome, place);
-    Prediction {
+    let mut prediction = Prediction {
         load: stats_at(&outcome.load, place),
-        breakdown: breakdown(&predicted, stats_at(&outcome.load, place), &outcome, place, load_peak, arena, overhead),
+        breakdown: Breakdown::default(),
         device: arena_band(compiled, runs, options, &outcome, arena).plus(overhead),
         diagnostics: diagnostics(compiled, runs),
-        runs: predicted,
+        runs: outcome.runs.iter().map(|run| run_prediction(run, place)).collect(),
         failure: outcome.failure,
         trace: outcome.trace,
-    }
+        place,
+    };
+    prediction.breakdown = breakdown(&prediction, load_peak, arena, overhead);
+    prediction
 }
 
 fn stats_at(snapshot: &ArenaSnapshot, place: Place) -> ArenaStats {
@@ -220,24 +237,23 @@ fn stats_at(snapshot: &ArenaSnapshot, place: Place) -> ArenaStats {
     }
 }
 
-fn run_prediction(run: &RunOutcome, outcome: &Outcome, place: Place, _load_peak: usize) -> RunPrediction {
+fn run_prediction(run: &RunOutcome, place: Place) -> RunPrediction {
     let stats = stats_at(&run.at_end, place);
-    let event = if place == Place::Device { run.device_peak_event } else { run.host_peak_event };
     RunPrediction {
         peak_in_use_bytes: stats.max_in_use_bytes,
         total_allocated_bytes: stats.total_allocated_bytes,
         stats,
         released: stats_at(&run.released, place),
-        peak: PeakReport { in_use_bytes: stats.max_in_use_bytes, moment: peak_moment(&outcome.trace, place, event) },
+        peak_events: if place == Place::Device { run.device_peak } else { run.host_peak },
     }
 }
 
 /// What the arena holds if libraries take as little scratch as they may, and as much.
 ///
 /// An arena that grows by doubling may end up smaller for a larger need; the band spans all three.
-fn arena_band(
+fn arena_band<R: Borrow<RunSizes>>(
     compiled: &Compiled,
-    runs: &[RunSizes],
+    runs: &[R],
     options: &SessionOptions,
     outcome: &Outcome,
     arena: Bytes,
@@ -259,23 +275,14 @@ fn held_at_most(outcome: &Outcome, place: Place) -> Bytes {
     ends.chain([stats_at(&outcome.load, place).total_allocated_bytes]).max().unwrap_or_default()
 }
 
-fn breakdown(
-    runs: &[RunPrediction],
-    load: ArenaStats,
-    outcome: &Outcome,
-    place: Place,
-    load_peak: usize,
-    arena: Bytes,
-    overhead: Band,
-) -> Breakdown {
-    let highest = runs.iter().max_by_key(|run| run.peak_in_use_bytes);
-    let at_load;
+fn breakdown(prediction: &Prediction, load_peak: PeakEvents, arena: Bytes, overhead: Band) -> Breakdown {
+    let highest = prediction.highest_run().filter(|run| {
+        // Loading may take more than any run.
+        prediction.runs[*run].peak_in_use_bytes >= prediction.load.in_use_bytes
+    });
     let peak = match highest {
-        Some(run) if run.peak_in_use_bytes >= load.in_use_bytes => &run.peak.moment,
-        _ => {
-            at_load = moment(&outcome.trace, place, load_peak);
-            &at_load
-        }
+        Some(run) => prediction.peak(run).moment,
+        None => moment(&prediction.trace, prediction.place, load_peak.highest),
     };
     use OwnerKind::*;
     Breakdown {
@@ -288,10 +295,10 @@ fn breakdown(
 }
 
 /// What the numbers leave out, each said once.
-fn diagnostics(compiled: &Compiled, runs: &[RunSizes]) -> Vec<Diagnostic> {
+fn diagnostics<R: Borrow<RunSizes>>(compiled: &Compiled, runs: &[R]) -> Vec<Diagnostic> {
     let mut diagnostics = Vec::new();
     let program = &compiled.program;
-    if let Some(sizes) = runs.first() {
+    if let Some(sizes) = runs.first().map(Borrow::borrow) {
         let unknown: Vec<&str> = program
             .nodes
             .iter()

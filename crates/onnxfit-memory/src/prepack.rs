@@ -11,8 +11,9 @@ mod quantized_conv;
 mod recurrent;
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
-use onnxfit_base::Bytes;
+use onnxfit_base::{Bytes, Operators};
 
 use crate::program::{Node, NodeIdx, NodeProvider, Program, ValueIdx};
 use crate::sizes::TensorSize;
@@ -100,6 +101,8 @@ const RULES: &[(&str, &str, Rule)] = &[
     ("", "ConvTranspose", conv_transpose::cpu),
 ];
 
+static TABLE: LazyLock<Operators<Rule>> = LazyLock::new(|| Operators::of(RULES.iter().copied()));
+
 /// Every packed copy, in node order.
 ///
 /// `outer` holds the constant weights of the graphs around this one, by name.
@@ -109,7 +112,7 @@ pub(crate) fn packed(program: &Program, outer: &BTreeMap<String, OuterWeight>) -
         sizes[weight.value.index()] = weight.size.as_ref().map(|size| (size, weight.identity));
     }
     for capture in &program.captured {
-        sizes[capture.inner.index()] = outer.get(&capture.name).map(|outer| (&outer.size, outer.identity));
+        sizes[capture.inner.index()] = outer.get(capture.name.as_str()).map(|outer| (&outer.size, outer.identity));
     }
     let mut packed = Vec::new();
     for index in program.node_indices() {
@@ -117,8 +120,7 @@ pub(crate) fn packed(program: &Program, outer: &BTreeMap<String, OuterWeight>) -
         if node.provider != NodeProvider::Cpu {
             continue;
         }
-        let rule = RULES.iter().find(|(domain, operator, _)| *domain == node.domain && *operator == node.op_type);
-        let Some((.., rule)) = rule else { continue };
+        let Some(rule) = TABLE.get(&node.domain, &node.op_type) else { continue };
         for (position, input) in node.inputs.iter().enumerate() {
             let Some((weight, (size, identity))) = input.and_then(|input| Some((input, sizes[input.index()]?))) else {
                 continue;

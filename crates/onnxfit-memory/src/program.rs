@@ -3,12 +3,19 @@
 //! Constants are weights and not nodes; every value of a graph has one index, and subgraphs are
 //! programs of their own that name the outer values they capture.
 
+mod attributes;
+mod name;
+
 use std::collections::BTreeMap;
 
 use onnxfit_base::{Bytes, typed_id};
 use onnxfit_onnx::DataType;
 
 use crate::sizes::TensorSize;
+
+pub use attributes::Attributes;
+pub use name::Name;
+pub(crate) use name::{NameWriter, Names, Written};
 
 typed_id! {
     /// A value of one program.
@@ -42,7 +49,7 @@ pub struct Capture {
     /// The value in this program.
     pub inner: ValueIdx,
     /// The name in the enclosing graph.
-    pub name: String,
+    pub name: Name,
 }
 
 /// A tensor that exists before the first run.
@@ -77,7 +84,7 @@ pub enum WeightValues {
 #[derive(Clone, Debug, Default)]
 pub struct Value {
     /// The name in the model.
-    pub name: String,
+    pub name: Name,
     /// The element type, where known.
     pub element: Option<DataType>,
     /// Whether it is a tensor; sequences and maps are not.
@@ -135,11 +142,11 @@ pub enum Attribute {
 #[derive(Clone, Debug, Default)]
 pub struct Node {
     /// The name in the model; may be empty.
-    pub name: String,
+    pub name: Name,
     /// The operator.
-    pub op_type: String,
+    pub op_type: Name,
     /// The operator's domain; the standard one is empty.
-    pub domain: String,
+    pub domain: Name,
     /// The opset of the domain that the model imports.
     pub opset: i64,
     /// Inputs by position; `None` where an optional one is left out.
@@ -149,7 +156,7 @@ pub struct Node {
     /// Outputs by position; `None` where an optional one is left out.
     pub outputs: Vec<Option<ValueIdx>>,
     /// Attributes other than graphs.
-    pub attributes: BTreeMap<String, Attribute>,
+    pub attributes: Attributes,
     /// Graph attributes.
     pub subgraphs: BTreeMap<String, Program>,
     /// Who runs it.
@@ -264,7 +271,7 @@ impl Node {
 
     /// `domain:op_type`, or the operator alone in the standard domain.
     pub fn operator(&self) -> String {
-        if self.domain.is_empty() { self.op_type.clone() } else { format!("{}:{}", self.domain, self.op_type) }
+        if self.domain.is_empty() { self.op_type.to_string() } else { format!("{}:{}", self.domain, self.op_type) }
     }
 }
 

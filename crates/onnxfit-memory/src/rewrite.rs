@@ -8,7 +8,7 @@
 //! runtime's own order. New nodes get ids above all old ones, in the order the runtime makes them,
 //! so the execution order that follows from ids is the runtime's.
 
-mod constant_node;
+pub(crate) mod constant_node;
 mod content;
 mod infer;
 mod net;
@@ -26,6 +26,7 @@ mod kernels;
 mod placement;
 mod rules;
 mod transpose;
+mod unchanged;
 mod unique_dequantize;
 
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use onnxfit_onnx::TensorSource;
 use net::Net;
 
 pub use content::FOLDED_LOCATION;
+pub use unchanged::leaves_unchanged;
 
 /// The domain of ONNX Runtime's own operators.
 const MS: &str = "com.microsoft";

@@ -7,30 +7,35 @@ mod feeds;
 mod frame;
 mod machine;
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use onnxfit_base::Bytes;
+
 use crate::arena::{ArenaConfig, ArenaError, ArenaStats};
 use crate::overhead::Bound;
+use crate::pattern::{PatternBlock, PatternPlanner};
+use crate::peak::PeakEvents;
 use crate::plan::Plan;
 use crate::prepack::{self, OuterWeight};
 use crate::program::{NodeIdx, Place, Program, ValueIdx};
 use crate::releases::Release;
 use crate::sizes::RunSizes;
-use crate::trace::{Event, Owner, OwnerKind, Trace};
-use crate::weights::{self, LoadState};
+use crate::trace::{Event, OwnerKind, Trace};
+use crate::weights::{self, LoadState, WeightIndex};
+use crate::workspace::Script;
 use crate::workspace::cuda::persistent::persistent;
 
 use frame::Frame;
 pub(crate) use machine::Held;
-use machine::Machine;
+use machine::{Machine, MachineState, Mark};
 
 /// A program with the plans of itself and of its subgraphs.
 #[derive(Clone, Debug)]
 pub struct Compiled {
     /// The program.
-    pub program: Program,
+    pub program: Rc<Program>,
     /// Its plan.
     pub plan: Plan,
     /// The subgraphs, by node and attribute.
@@ -39,9 +44,22 @@ pub struct Compiled {
     pub(crate) number: usize,
     /// Whether every feed is a tensor, which memory patterns need.
     pub(crate) allows_patterns: bool,
-    pub(crate) value_names: Vec<Rc<str>>,
-    pub(crate) node_names: Vec<(Rc<str>, Rc<str>)>,
     pub(crate) producers: Vec<Option<NodeIdx>>,
+    /// By node: what its operator's tables say.
+    pub(crate) kernels: Vec<Kernel>,
+    /// By value: the weight behind it.
+    pub(crate) weights: WeightIndex,
+    /// By value: whether the program gives it to its caller.
+    pub(crate) is_output: Vec<bool>,
+}
+
+/// What the operator tables say about one node, looked up once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kernel {
+    /// What it allocates, if its operator has a rule.
+    pub(crate) script: Option<Script>,
+    /// Whether it runs programs of its own.
+    pub(crate) has_body: bool,
 }
 
 /// What the replay depends on besides programs and shapes.
@@ -120,10 +138,10 @@ pub struct RunOutcome {
     pub at_end: ArenaSnapshot,
     /// After the caller released them.
     pub released: ArenaSnapshot,
-    /// The event at which the host arena held most, for the list of who was alive.
-    pub host_peak_event: usize,
+    /// When the host arena held most, for the list of who was alive.
+    pub host_peak: PeakEvents,
     /// The same for the device arena.
-    pub device_peak_event: usize,
+    pub device_peak: PeakEvents,
 }
 
 /// A whole session.
@@ -131,8 +149,8 @@ pub struct RunOutcome {
 pub struct Outcome {
     /// After the session was created.
     pub load: ArenaSnapshot,
-    /// The event at which loading held most, host and device.
-    pub load_peak_events: (usize, usize),
+    /// When loading held most, host and device.
+    pub load_peaks: (PeakEvents, PeakEvents),
     /// One entry for every run that began.
     pub runs: Vec<RunOutcome>,
     /// The first failure; nothing happens after it.
@@ -143,51 +161,122 @@ pub struct Outcome {
     pub trace: Trace,
 }
 
-/// What one tensor placed in a pattern block needs to be found again.
-pub(crate) type PatternGroup = BTreeMap<Place, crate::pattern::Pattern<ValueIdx>>;
+/// Host, device, pinned.
+pub(crate) const N_PLACES: usize = 3;
+
+/// The patterns of one key, by place.
+pub(crate) type PatternGroup = [PlacedPattern; N_PLACES];
+
+/// A memory pattern in which a tensor is found by its value.
+#[derive(Clone, Debug)]
+pub(crate) struct PlacedPattern {
+    /// The size of the whole block.
+    pub(crate) peak_bytes: Bytes,
+    /// Where each traced tensor lies, by value; empty if none was traced.
+    pub(crate) spots: Vec<Option<PatternBlock>>,
+}
+
+impl PlacedPattern {
+    fn new(planner: PatternPlanner<ValueIdx>, n_values: usize) -> Self {
+        let (peak_bytes, placed) = planner.placed();
+        let mut spots = vec![None; if placed.is_empty() { 0 } else { n_values }];
+        for (value, spot) in placed {
+            spots[value.index()] = Some(spot);
+        }
+        Self { peak_bytes, spots }
+    }
+}
 
 /// Replays a session: one load, then one run for each element of `runs`.
-pub fn simulate(compiled: &Compiled, options: &SimulateOptions, runs: &[RunSizes]) -> Outcome {
-    let mut machine = Machine::new(options);
+pub fn simulate<R: Borrow<RunSizes>>(compiled: &Compiled, options: &SimulateOptions, runs: &[R]) -> Outcome {
+    let mut machine = Machine::new(compiled, options);
     let mut state = LoadState::new(compiled);
     let loaded = load(compiled, options, &mut machine, &BTreeMap::new(), &mut state);
     machine.trace.push(Event::Loaded);
     machine.released_weights = state.released();
     let mut outcome = Outcome {
         load: machine.snapshot(),
-        load_peak_events: machine.peak_events(),
+        load_peaks: machine.peak_events(),
         runs: Vec::new(),
         failure: loaded.err(),
         has_bands: false,
         trace: Trace::default(),
     };
+    let mut last: Option<Begun<'_>> = None;
     for (run, sizes) in runs.iter().enumerate() {
         if outcome.failure.is_some() {
             break;
         }
-        machine.begin_run();
-        let sizes = complete(compiled, sizes);
-        let result = Frame::run_session(compiled, &sizes, &mut machine);
-        machine.trace.push(Event::RunEnds);
-        let at_end = machine.snapshot();
-        let (host_peak_event, device_peak_event) = machine.peak_events();
-        let outputs = result.unwrap_or_else(|mut failure| {
-            failure.run = Some(run);
-            outcome.failure = Some(failure);
-            Vec::new()
-        });
-        for output in outputs {
-            machine.free(output);
+        let begun = Begun { sizes: sizes.borrow(), state: machine.state(), mark: machine.mark() };
+        if let (Some(last), Some(before)) = (&last, outcome.runs.last())
+            && last.goes_like(&begun)
+        {
+            // Nothing that a run goes by has changed: it is the last one over again.
+            let n_events = machine.repeat_since(&last.mark);
+            outcome.runs.push(before.again(&begun.mark, &last.mark, n_events));
+        } else {
+            let ran = run_once(compiled, options, begun.sizes, &mut machine, run, &mut outcome.failure);
+            outcome.runs.push(ran);
         }
-        if options.shrink_after_run {
-            machine.shrink();
-        }
-        let released = machine.snapshot();
-        outcome.runs.push(RunOutcome { at_end, released, host_peak_event, device_peak_event });
+        last = Some(begun);
     }
     outcome.has_bands = machine.has_bands;
     outcome.trace = machine.into_trace();
     outcome
+}
+
+/// The beginning of a run: what it goes by.
+struct Begun<'a> {
+    sizes: &'a RunSizes,
+    state: MachineState,
+    mark: Mark,
+}
+
+impl Begun<'_> {
+    fn goes_like(&self, other: &Self) -> bool {
+        std::ptr::eq(self.sizes, other.sizes) && self.state == other.state
+    }
+}
+
+impl RunOutcome {
+    /// The run after this one, which goes like it `n_events` events later. The runs begin at marks.
+    fn again(&self, begins: &Mark, began: &Mark, n_events: usize) -> Self {
+        let counted = |snapshot: &ArenaSnapshot| ArenaSnapshot {
+            host: snapshot.host.repeated(&begins.counted[0], &began.counted[0]),
+            device: snapshot.device.map(|device| device.repeated(&begins.counted[1], &began.counted[1])),
+        };
+        Self {
+            at_end: counted(&self.at_end),
+            released: counted(&self.released),
+            host_peak: self.host_peak.later(n_events),
+            device_peak: self.device_peak.later(n_events),
+        }
+    }
+}
+
+/// Replays the run of this number.
+fn run_once(
+    compiled: &Compiled,
+    options: &SimulateOptions,
+    sizes: &RunSizes,
+    machine: &mut Machine,
+    run: usize,
+    failure: &mut Option<Failure>,
+) -> RunOutcome {
+    machine.begin_run();
+    let sizes = complete(compiled, sizes);
+    let result = Frame::run_session(compiled, &sizes, machine);
+    machine.trace.push(Event::RunEnds);
+    let at_end = machine.snapshot();
+    let (host_peak, device_peak) = machine.peak_events();
+    match result {
+        Ok(outputs) => outputs.into_iter().for_each(|output| machine.free(output)),
+        Err(refused) => *failure = Some(Failure { run: Some(run), ..refused }),
+    }
+    if options.shrink_after_run {
+        machine.shrink();
+    }
+    RunOutcome { at_end, released: machine.snapshot(), host_peak, device_peak }
 }
 
 /// The sizes of a run, with those that need no shape inference: weights, and the copies that
@@ -217,12 +306,12 @@ fn complete<'a>(compiled: &Compiled, sizes: &'a RunSizes) -> Cow<'a, RunSizes> {
 /// Weights first, then what kernels make of them.
 ///
 /// `outer` holds the constant weights of the enclosing graphs, which bodies repack for themselves.
-fn load(
-    compiled: &Compiled,
+fn load<'a>(
+    compiled: &'a Compiled,
     options: &SimulateOptions,
     machine: &mut Machine,
     outer: &BTreeMap<String, OuterWeight>,
-    state: &mut LoadState,
+    state: &mut LoadState<'a>,
 ) -> Result<(), Failure> {
     for stored in weights::stored(compiled, options) {
         let owner = compiled.owner(OwnerKind::Weight, stored.value, None);
@@ -238,8 +327,7 @@ fn load(
     }
     if machine.has_device() {
         for taken in persistent(&compiled.program) {
-            let (node, op_type) = compiled.node_names[taken.node.index()].clone();
-            let owner = Owner { kind: OwnerKind::Prepacked, name: taken.what.into(), node, op_type };
+            let owner = compiled.owner_of_scratch(OwnerKind::Prepacked, taken.what, taken.node);
             let held = if taken.reserved {
                 machine.reserve(Place::Device, taken.bytes, owner)
             } else {
@@ -281,7 +369,7 @@ fn load(
     if !compiled.bodies.is_empty() {
         let mut visible = outer.clone();
         for weight in compiled.program.weights.iter().filter(|weight| !weight.overridable) {
-            let name = compiled.program.value(weight.value).name.clone();
+            let name = compiled.program.value(weight.value).name.to_string();
             let outer = weight.size.clone().map(|size| OuterWeight { size, identity: weight.identity });
             visible.extend(outer.map(|outer| (name, outer)));
         }

@@ -7,8 +7,7 @@ use std::rc::Rc;
 
 use onnxfit_base::Bytes;
 
-use crate::arena::ArenaStats;
-use crate::program::Place;
+use crate::program::{NodeIdx, Place, Program, ValueIdx};
 
 /// What a block of memory is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,11 +62,44 @@ pub struct Owner {
     pub op_type: Rc<str>,
 }
 
+/// A node of one of the session's programs; [`Trace::node_name`] tells its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeRef {
+    /// The number of the program: 0 is the main one, bodies follow.
+    pub(crate) program: u32,
+    pub(crate) node: NodeIdx,
+}
+
+/// Who a block belongs to, by number; [`Trace::owner`] tells the names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnerRef {
+    /// What it is for.
+    pub kind: OwnerKind,
+    pub(crate) name: NameRef,
+    pub(crate) node: Option<NodeRef>,
+}
+
+impl OwnerRef {
+    /// The node that made it; none for weights and feeds.
+    pub fn node(self) -> Option<NodeRef> {
+        self.node
+    }
+}
+
+/// What an owner is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NameRef {
+    /// As a value of a program.
+    Value(u32, ValueIdx),
+    /// As what it is.
+    What(&'static str),
+}
+
 /// The number of an allocation, unique within a trace.
 pub type BlockId = u32;
 
 /// One thing that happened.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The session is loaded.
     Loaded,
@@ -76,12 +108,7 @@ pub enum Event {
     /// A run ended, before the caller released its outputs.
     RunEnds,
     /// A node begins.
-    Node {
-        /// Its name.
-        name: Rc<str>,
-        /// Its operator.
-        op_type: Rc<str>,
-    },
+    Node(NodeRef),
     /// An arena took memory from its device or gave some back, for what follows.
     Held {
         /// Which arena.
@@ -104,7 +131,7 @@ pub enum Event {
         /// Whether it bypassed the arena's regions.
         reserved: bool,
         /// Whose it is.
-        owner: Owner,
+        owner: OwnerRef,
     },
     /// It was given back.
     Free {
@@ -124,7 +151,7 @@ pub enum Event {
         /// Its rounded size.
         bytes: Bytes,
         /// Whose it is.
-        owner: Owner,
+        owner: OwnerRef,
     },
     /// That tensor is dead.
     Drop {
@@ -133,15 +160,49 @@ pub enum Event {
     },
 }
 
-/// All events of a session, and where the peaks were.
+/// All events of a session, and the programs that its owners are named in.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
     /// In order.
     pub events: Vec<Event>,
+    programs: Vec<Rc<Program>>,
     next_id: BlockId,
 }
 
 impl Trace {
+    /// An empty trace of a session that runs these programs.
+    pub(crate) fn of(programs: Vec<Rc<Program>>) -> Self {
+        Self { programs, ..Self::default() }
+    }
+
+    /// The name and the operator of a node.
+    pub fn node_name(&self, node: NodeRef) -> (&str, &str) {
+        let known = self.programs.get(node.program as usize).and_then(|program| program.nodes.get(node.node.index()));
+        known.map_or(("", ""), |node| (&node.name, &node.op_type))
+    }
+
+    /// What an owner is called.
+    pub fn name(&self, owner: OwnerRef) -> &str {
+        match owner.name {
+            NameRef::What(what) => what,
+            NameRef::Value(program, value) => {
+                let program = self.programs.get(program as usize);
+                program.and_then(|program| program.values.get(value.index())).map_or("", |value| &value.name)
+            }
+        }
+    }
+
+    /// The owner behind a number.
+    pub fn owner(&self, owner: OwnerRef) -> Owner {
+        let (node, op_type) = owner.node.map_or(("", ""), |node| self.node_name(node));
+        Owner { kind: owner.kind, name: self.name(owner).into(), node: node.into(), op_type: op_type.into() }
+    }
+
+    /// One more than the highest number of a block.
+    pub(crate) fn id_bound(&self) -> usize {
+        self.next_id as usize + 1
+    }
+
     /// The next block number.
     pub(crate) fn fresh_id(&mut self) -> BlockId {
         self.next_id += 1;
@@ -153,11 +214,28 @@ impl Trace {
         self.events.push(event);
         self.events.len() - 1
     }
-}
 
-/// The counters of one arena at a moment worth keeping.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Snapshot {
-    /// The counters.
-    pub stats: ArenaStats,
+    /// Appends the events from `first` on once more, blocks from `first_id` on under new numbers:
+    /// a run that goes like the one before.
+    pub(crate) fn repeat(&mut self, first: usize, first_id: BlockId) {
+        let step = self.next_id + 1 - first_id;
+        let renumber = |id: &mut BlockId| {
+            if *id >= first_id {
+                *id += step;
+            }
+        };
+        for at in first..self.events.len() {
+            let mut event = self.events[at];
+            match &mut event {
+                Event::Alloc { id, .. } | Event::Free { id, .. } | Event::Drop { id } => renumber(id),
+                Event::Put { block, id, .. } => {
+                    renumber(block);
+                    renumber(id);
+                }
+                Event::Loaded | Event::RunBegins | Event::RunEnds | Event::Node(_) | Event::Held { .. } => {}
+            }
+            self.events.push(event);
+        }
+        self.next_id += step;
+    }
 }

@@ -93,7 +93,7 @@ fn made_at(program: &Program, plan: &Plan, steps: &[usize]) -> Result<Vec<Option
     for &node in &plan.order {
         for value in program.node(node).reads() {
             if made[value.index()].is_some_and(|step| step >= steps[node.index()]) {
-                return Err(PlanError::ReadBeforeMade { node, value: program.value(value).name.clone() });
+                return Err(PlanError::ReadBeforeMade { node, value: program.value(value).name.to_string() });
             }
         }
     }
@@ -101,7 +101,7 @@ fn made_at(program: &Program, plan: &Plan, steps: &[usize]) -> Result<Vec<Option
 }
 
 fn check_sharing(program: &Program, plan: &Plan, steps: &[usize], made: &[Option<usize>]) -> Result<(), PlanError> {
-    let name = |value: ValueIdx| program.value(value).name.clone();
+    let name = |value: ValueIdx| program.value(value).name.to_string();
     let mut readers: Vec<Vec<NodeIdx>> = vec![Vec::new(); program.values.len()];
     for &node in &plan.order {
         for value in program.node(node).reads() {
@@ -145,7 +145,7 @@ fn check_releases(program: &Program, plan: &Plan, steps: &[usize]) -> Result<(),
         for &value in &plan.released_after[node.index()] {
             let owned = plan.kind[value.index()] == AllocKind::Allocate && plan.buffer[value.index()] == value;
             if !owned || released[value.index()].replace(node).is_some() {
-                return Err(PlanError::WrongRelease { value: program.value(value).name.clone() });
+                return Err(PlanError::WrongRelease { value: program.value(value).name.to_string() });
             }
         }
     }
@@ -153,7 +153,7 @@ fn check_releases(program: &Program, plan: &Plan, steps: &[usize]) -> Result<(),
         for value in program.node(reader).reads() {
             let at = released[plan.buffer[value.index()].index()];
             if let Some(released) = at.filter(|at| steps[at.index()] < steps[reader.index()]) {
-                let value = program.value(value).name.clone();
+                let value = program.value(value).name.to_string();
                 return Err(PlanError::ReleasedTooEarly { value, released, reader });
             }
         }

@@ -2,12 +2,12 @@
 //!
 //! `session_state_utils.cc:SaveInitializedTensors` and `graph.cc` (ORT 1.31).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use onnxfit_base::Bytes;
 
 use crate::prepack::Buffer;
-use crate::program::{Place, ValueIdx};
+use crate::program::{Place, Program, ValueIdx, Weight};
 use crate::releases::{FormerRule, holds};
 use crate::simulate::{Compiled, Held, SimulateOptions};
 
@@ -47,26 +47,54 @@ pub(crate) fn stored(compiled: &Compiled, options: &SimulateOptions) -> Vec<Stor
     stored
 }
 
-/// What loading has done so far: which packed copies exist, and which originals are still needed.
-#[derive(Debug)]
-pub(crate) struct LoadState {
-    packed: BTreeSet<(String, u64, Vec<Buffer>)>,
-    uses_left: BTreeMap<String, usize>,
-    /// Small weights that were copied into the host arena.
-    stored: BTreeMap<String, Held>,
+/// The weight behind each value, found without a search.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WeightIndex(Vec<u32>);
+
+impl WeightIndex {
+    const NONE: u32 = u32::MAX;
+
+    pub(crate) fn of(program: &Program) -> Self {
+        let mut index = vec![Self::NONE; program.values.len()];
+        // The first of a value counts.
+        for (at, weight) in program.weights.iter().enumerate().rev() {
+            index[weight.value.index()] = at as u32;
+        }
+        // A copy on the other device holds what its original holds, if that comes first.
+        for (at, value) in program.values.iter().enumerate() {
+            if let Some(original) = value.copy_of {
+                index[at] = index[at].min(index[original.index()]);
+            }
+        }
+        Self(index)
+    }
+
+    /// The weight that a value is, or is a copy of.
+    pub(crate) fn get<'a>(&self, program: &'a Program, value: ValueIdx) -> Option<&'a Weight> {
+        program.weights.get(*self.0.get(value.index())? as usize)
+    }
 }
 
-impl LoadState {
+/// What loading has done so far: which packed copies exist, and which originals are still needed.
+#[derive(Debug)]
+pub(crate) struct LoadState<'a> {
+    packed: BTreeSet<(&'a str, u64, Vec<Buffer>)>,
+    uses_left: HashMap<&'a str, usize>,
+    /// Small weights that were copied into the host arena.
+    stored: HashMap<&'a str, Held>,
+}
+
+impl<'a> LoadState<'a> {
     /// Counts the readers of every weight, bodies included (`ComputeConstantInitializerUseCount`).
-    pub(crate) fn new(compiled: &Compiled) -> Self {
-        let mut uses_left = BTreeMap::new();
-        count_uses(compiled, &BTreeSet::new(), &mut uses_left);
-        Self { packed: BTreeSet::new(), uses_left, stored: BTreeMap::new() }
+    pub(crate) fn new(compiled: &'a Compiled) -> Self {
+        let mut uses_left = HashMap::new();
+        count_uses(compiled, &HashSet::new(), &mut uses_left);
+        Self { packed: BTreeSet::new(), uses_left, stored: HashMap::new() }
     }
 
     /// Notes where a small weight lies.
-    pub(crate) fn stores(&mut self, weight: &str, held: Held) {
-        self.stored.insert(weight.to_owned(), held);
+    pub(crate) fn stores(&mut self, weight: &'a str, held: Held) {
+        self.stored.insert(weight, held);
     }
 
     /// The original of a weight whose last reader has packed it: it is freed at once.
@@ -76,33 +104,44 @@ impl LoadState {
 
     /// Notes that a node packed a weight. False if an equal copy exists already: that one is used
     /// and this one freed.
-    pub(crate) fn keeps(&mut self, op_type: &str, weight: &str, identity: u64, buffers: Vec<Buffer>) -> bool {
+    pub(crate) fn keeps(&mut self, op_type: &'a str, weight: &str, identity: u64, buffers: Vec<Buffer>) -> bool {
         if let Some(left) = self.uses_left.get_mut(weight) {
             *left = left.saturating_sub(1);
         }
-        self.packed.insert((op_type.to_owned(), identity, buffers))
+        self.packed.insert((op_type, identity, buffers))
     }
 
     /// The weights whose originals were given up because every reader packed them.
     pub(crate) fn released(self) -> BTreeSet<String> {
-        self.uses_left.into_iter().filter(|(_, left)| *left == 0).map(|(name, _)| name).collect()
+        self.uses_left.into_iter().filter(|(_, left)| *left == 0).map(|(name, _)| name.to_owned()).collect()
     }
 }
 
-fn count_uses(compiled: &Compiled, outer: &BTreeSet<String>, uses: &mut BTreeMap<String, usize>) {
+fn count_uses<'a>(compiled: &'a Compiled, outer: &HashSet<&'a str>, uses: &mut HashMap<&'a str, usize>) {
     let program = &compiled.program;
-    let mut visible = outer.clone();
-    for weight in program.weights.iter().filter(|weight| !weight.overridable) {
-        visible.insert(program.value(weight.value).name.clone());
+    let name = |value: ValueIdx| program.value(value).name.as_str();
+    // By value: how often a weight of this program or of one around it is read.
+    let mut counts: Vec<Option<usize>> = vec![None; program.values.len()];
+    let own = program.weights.iter().filter(|weight| !weight.overridable).map(|weight| weight.value);
+    let captured = program.captured.iter().map(|capture| capture.inner).filter(|value| outer.contains(name(*value)));
+    for value in own.clone().chain(captured) {
+        counts[value.index()] = Some(0);
     }
     let read = program.nodes.iter().flat_map(|node| node.inputs.iter().flatten());
     for value in read.chain(&program.outputs) {
-        let name = &program.value(*value).name;
-        if visible.contains(name) {
-            *uses.entry(name.clone()).or_default() += 1;
+        if let Some(count) = &mut counts[value.index()] {
+            *count += 1;
         }
     }
-    for body in compiled.bodies.values() {
-        count_uses(body, &visible, uses);
+    for (value, count) in counts.iter().enumerate() {
+        if let Some(count) = count.filter(|count| *count > 0) {
+            *uses.entry(name(ValueIdx::new(value))).or_default() += count;
+        }
+    }
+    if !compiled.bodies.is_empty() {
+        let visible: HashSet<&str> = outer.iter().copied().chain(own.map(name)).collect();
+        for body in compiled.bodies.values() {
+            count_uses(body, &visible, uses);
+        }
     }
 }

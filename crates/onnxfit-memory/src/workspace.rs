@@ -16,12 +16,15 @@ mod resize;
 mod select;
 mod softmax;
 
-use onnxfit_base::Bytes;
+use std::sync::LazyLock;
+
+use onnxfit_base::{Bytes, Operators};
 
 use crate::overhead::Bound;
 use crate::program::{Node, NodeProvider, Program, WeightValues};
 use crate::releases::Release;
 use crate::sizes::{RunSizes, TensorSize};
+use crate::weights::WeightIndex;
 
 /// One allocation step of a kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +53,8 @@ pub(crate) struct Call<'a> {
     pub(crate) n_threads: u64,
     /// The program that the node belongs to.
     pub(crate) program: &'a Program,
+    /// Its weights by value.
+    pub(crate) weights: &'a WeightIndex,
     /// The card's, where known.
     pub(crate) compute_capability: Option<(u32, u32)>,
     /// Which end of a band counts.
@@ -61,10 +66,7 @@ pub(crate) struct Call<'a> {
 impl<'a> Call<'a> {
     /// The integers of a small weight at an input position.
     pub(crate) fn integers(&self, position: usize) -> Option<Vec<i64>> {
-        let value = self.node.input(position)?;
-        let original = self.program.value(value).copy_of;
-        let weight =
-            self.program.weights.iter().find(|weight| weight.value == value || Some(weight.value) == original)?;
+        let weight = self.weights.get(self.program, self.node.input(position)?)?;
         match weight.values.as_ref()? {
             WeightValues::Integers(values) if !weight.overridable => Some(values.clone()),
             _ => None,
@@ -83,58 +85,76 @@ impl<'a> Call<'a> {
 }
 
 /// A rule; `None` when the shapes it needs are unknown.
-type Rule = fn(&Call<'_>) -> Option<Vec<Step>>;
+pub(crate) type Rule = fn(&Call<'_>) -> Option<Vec<Step>>;
 
-/// One line of the registry: provider, domain (`*` for any), operator, rule.
-type Entry = (NodeProvider, &'static str, &'static str, Rule);
+/// One line of the registry: domain, operator, rule.
+type Entry = (&'static str, &'static str, Rule);
 
-/// Every rule.
+/// Every rule of the CPU provider.
 const RULES: &[Entry] = &[
-    (NodeProvider::Cpu, "", "Attention", attention::standard),
-    (NodeProvider::Cpu, "com.microsoft", "Attention", attention::joined),
-    (NodeProvider::Cpu, "com.microsoft", "MultiHeadAttention", attention::multi_head),
-    (NodeProvider::Cpu, "com.microsoft", "GroupQueryAttention", attention::group_query),
-    (NodeProvider::Cpu, "", "Conv", conv::cpu),
-    (NodeProvider::Cpu, "com.microsoft", "FusedConv", conv::cpu),
-    (NodeProvider::Cpu, "", "ConvInteger", conv::integer),
-    (NodeProvider::Cpu, "", "ConvTranspose", conv::transposed),
-    (NodeProvider::Cpu, "", "Where", select::choose),
-    (NodeProvider::Cpu, "", "Sum", select::variadic),
-    (NodeProvider::Cpu, "", "Max", select::variadic),
-    (NodeProvider::Cpu, "", "Min", select::variadic),
-    (NodeProvider::Cpu, "", "Mean", select::variadic),
-    (NodeProvider::Cpu, "", "Softmax", softmax::cpu),
-    (NodeProvider::Cpu, "", "LogSoftmax", softmax::cpu),
-    (NodeProvider::Cpu, "", "Hardmax", softmax::cpu),
-    (NodeProvider::Cpu, "", "Resize", resize::cpu),
-    (NodeProvider::Cpu, "", "Upsample", resize::cpu),
-    (NodeProvider::Cpu, "", "LRN", lrn::cpu),
-    (NodeProvider::Cpu, "", "Einsum", einsum::cpu),
-    (NodeProvider::Cpu, "", "RNN", recurrent::plain),
-    (NodeProvider::Cpu, "", "LSTM", recurrent::lstm),
-    (NodeProvider::Cpu, "", "GRU", recurrent::gru),
-    (NodeProvider::Cpu, "com.microsoft", "DynamicQuantizeLSTM", recurrent::quantized_lstm),
-    (NodeProvider::Cpu, "com.microsoft", "DynamicQuantizeMatMul", quantized::dynamic_matmul),
-    (NodeProvider::Cpu, "", "QLinearMatMul", quantized::matmul),
-    (NodeProvider::Cpu, "com.microsoft", "QGemm", quantized::gemm),
-    (NodeProvider::Cpu, "", "QLinearConv", quantized::conv),
-    (NodeProvider::Cpu, "com.microsoft", "QLinearConv", quantized::conv),
-    (NodeProvider::Cpu, "com.microsoft", "BiasGelu", fused::bias_gelu),
-    (NodeProvider::Cpu, "com.microsoft", "FastGelu", fused::bias_gelu),
-    (NodeProvider::Cpu, "com.microsoft", "SkipLayerNormalization", fused::skip_layer_norm),
-    (NodeProvider::Cpu, "com.microsoft", "SkipSimplifiedLayerNormalization", fused::skip_layer_norm),
+    ("", "Attention", attention::standard),
+    ("com.microsoft", "Attention", attention::joined),
+    ("com.microsoft", "MultiHeadAttention", attention::multi_head),
+    ("com.microsoft", "GroupQueryAttention", attention::group_query),
+    ("", "Conv", conv::cpu),
+    ("com.microsoft", "FusedConv", conv::cpu),
+    ("", "ConvInteger", conv::integer),
+    ("", "ConvTranspose", conv::transposed),
+    ("", "Where", select::choose),
+    ("", "Sum", select::variadic),
+    ("", "Max", select::variadic),
+    ("", "Min", select::variadic),
+    ("", "Mean", select::variadic),
+    ("", "Softmax", softmax::cpu),
+    ("", "LogSoftmax", softmax::cpu),
+    ("", "Hardmax", softmax::cpu),
+    ("", "Resize", resize::cpu),
+    ("", "Upsample", resize::cpu),
+    ("", "LRN", lrn::cpu),
+    ("", "Einsum", einsum::cpu),
+    ("", "RNN", recurrent::plain),
+    ("", "LSTM", recurrent::lstm),
+    ("", "GRU", recurrent::gru),
+    ("com.microsoft", "DynamicQuantizeLSTM", recurrent::quantized_lstm),
+    ("com.microsoft", "DynamicQuantizeMatMul", quantized::dynamic_matmul),
+    ("", "QLinearMatMul", quantized::matmul),
+    ("com.microsoft", "QGemm", quantized::gemm),
+    ("", "QLinearConv", quantized::conv),
+    ("com.microsoft", "QLinearConv", quantized::conv),
+    ("com.microsoft", "BiasGelu", fused::bias_gelu),
+    ("com.microsoft", "FastGelu", fused::bias_gelu),
+    ("com.microsoft", "SkipLayerNormalization", fused::skip_layer_norm),
+    ("com.microsoft", "SkipSimplifiedLayerNormalization", fused::skip_layer_norm),
 ];
 
-/// The script of one kernel call, and whether any of its scratch is a band.
-pub(crate) fn script(call: &Call<'_>) -> (Vec<Step>, bool) {
-    let node = call.node;
-    if node.provider == NodeProvider::Cuda {
-        return cuda::script(call);
+/// How the script of a node's calls is found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Script {
+    /// By a rule of the CPU provider.
+    Cpu(Rule),
+    /// By a rule of the CUDA provider.
+    Cuda(cuda::Rule),
+}
+
+impl Script {
+    /// The script of one kernel call, and whether any of its scratch is a band; `None` when the
+    /// shapes it needs are unknown.
+    pub(crate) fn steps(self, call: &Call<'_>) -> Option<(Vec<Step>, bool)> {
+        match self {
+            Self::Cpu(rule) => Some((rule(call)?, false)),
+            Self::Cuda(rule) => cuda::steps(rule, call),
+        }
     }
-    let rule = RULES.iter().find(|(provider, domain, operator, _)| {
-        *provider == node.provider && (*domain == "*" || *domain == node.domain) && *operator == node.op_type
-    });
-    (rule.and_then(|(.., rule)| rule(call)).unwrap_or_else(|| outputs_in_order(node).collect()), false)
+}
+
+/// The rule of a node's operator on its provider.
+pub(crate) fn script_of(node: &Node) -> Option<Script> {
+    static TABLE: LazyLock<Operators<Rule>> =
+        LazyLock::new(|| Operators::of(RULES.iter().copied()));
+    match node.provider {
+        NodeProvider::Cpu => TABLE.get(&node.domain, &node.op_type).map(|rule| Script::Cpu(*rule)),
+        NodeProvider::Cuda => cuda::rule_of(node).map(Script::Cuda),
+    }
 }
 
 /// One step for every output that is there.
@@ -153,8 +173,11 @@ pub(crate) fn is_modelled(node: &Node) -> bool {
     if node.provider == NodeProvider::Cuda {
         return cuda::is_modelled(node);
     }
-    let has_rule = RULES.iter().any(|(provider, domain, operator, _)| {
-        *provider == node.provider && (*domain == "*" || *domain == node.domain) && *operator == node.op_type
-    });
-    has_rule || plain::needs_no_scratch(node)
+    script_of(node).is_some() || plain::needs_no_scratch(node)
+}
+
+/// A table of operators of which nothing more is said: of the standard domain, and contributed ones.
+fn names(standard: &[&'static str], contributed: &[&'static str]) -> Operators<()> {
+    let standard = standard.iter().map(|operator| ("", *operator, ()));
+    Operators::of(standard.chain(contributed.iter().map(|operator| ("com.microsoft", *operator, ()))))
 }

@@ -65,11 +65,11 @@ fn faults(prediction: &Prediction) -> Vec<String> {
         faults.push(format!("parts sum to {} of {}", sum.0, device.expected.0));
     }
     for (run, predicted) in prediction.runs.iter().enumerate() {
-        if predicted.peak.moment.bytes() != predicted.peak_in_use_bytes {
+        let held = prediction.peak(run).moment.bytes();
+        if held != predicted.peak_in_use_bytes {
             faults.push(format!(
                 "the peak of run {run} is {} but its parts are {}",
-                predicted.peak_in_use_bytes.0,
-                predicted.peak.moment.bytes().0
+                predicted.peak_in_use_bytes.0, held.0
             ));
         }
     }

@@ -1,7 +1,9 @@
 //! Which rule is whose.
 
-use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use onnxfit_base::Operators;
 
 use crate::context::RuleContext;
 use crate::rules;
@@ -12,27 +14,24 @@ pub(crate) type Rule = fn(&mut RuleContext<'_, '_>) -> Option<()>;
 /// One line of a table: domain, operator, rule.
 pub(crate) type Entry = (&'static str, &'static str, Rule);
 
-type Index = BTreeMap<(&'static str, &'static str), Rule>;
+static RULES: LazyLock<Operators<Rule>> = LazyLock::new(|| Operators::of(entries()));
 
-fn rules() -> &'static Index {
-    static RULES: OnceLock<Index> = OnceLock::new();
-    RULES.get_or_init(|| {
-        let entries = rules::TABLES.iter().flat_map(|table| table.iter());
-        entries.map(|(domain, op_type, rule)| ((*domain, *op_type), *rule)).collect()
-    })
+fn entries() -> impl Iterator<Item = Entry> {
+    rules::TABLES.iter().flat_map(|table| table.iter().copied())
 }
 
 /// The rule of an operator.
 pub(crate) fn rule(domain: &str, op_type: &str) -> Option<Rule> {
-    rules().get(&(domain, op_type)).copied()
+    RULES.get(domain, op_type).copied()
 }
 
 /// Whether an operator has a rule.
 pub fn has_rule(domain: &str, op_type: &str) -> bool {
-    rules().contains_key(&(domain, op_type))
+    rule(domain, op_type).is_some()
 }
 
 /// Every operator that has a rule, as domain and name, sorted.
 pub fn operators() -> impl Iterator<Item = (&'static str, &'static str)> {
-    rules().keys().copied()
+    let operators: BTreeSet<(&str, &str)> = entries().map(|(domain, op_type, _)| (domain, op_type)).collect();
+    operators.into_iter()
 }

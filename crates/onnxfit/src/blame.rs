@@ -66,7 +66,8 @@ fn readers(graph: &Graph) -> BTreeMap<&str, &str> {
         let reader = graph.get_node(value.uses.first()?.node)?;
         Some((value.name.as_str(), reader.name.as_str()))
     };
-    graph.initializers().iter().filter_map(|&id| first_reader(id)).collect()
+    let constants = graph.nodes().filter(|(_, node)| node.is("Constant")).filter_map(|(_, node)| node.output(0));
+    graph.initializers().iter().copied().chain(constants).filter_map(first_reader).collect()
 }
 
 /// Where a part belongs: parts of a layer's name, outermost first.

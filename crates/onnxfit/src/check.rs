@@ -34,7 +34,7 @@ fn view(model: &Model, graph: &Graph, request: &Request, answer: Answer) -> Chec
         diagnostics.extend(target.notes.iter().cloned());
     }
     let Judgement { prediction, band, failure, .. } = &judgement;
-    let highest = prediction.runs.iter().max_by_key(|run| run.peak_in_use_bytes);
+    let highest = prediction.highest_run().map(|run| prediction.peak(run));
     CheckView {
         schema: "onnxfit.check/1",
         verdict,
@@ -64,7 +64,7 @@ fn view(model: &Model, graph: &Graph, request: &Request, answer: Answer) -> Chec
             arena_slack_bytes: prediction.breakdown.arena_slack_bytes.into(),
             context_bytes: prediction.breakdown.context_bytes.into(),
         },
-        peak: highest.map_or_else(PeakView::default, |run| peak_view(&run.peak, graph)),
+        peak: highest.map_or_else(PeakView::default, |peak| peak_view(&peak, graph)),
         failure: failure.as_ref().map(failure_view),
         growth: Vec::new(),
         diagnostics: diagnostics.iter().map(DiagnosticView::from).collect(),

@@ -30,7 +30,8 @@ pub fn growth(model: &Model, request: &Request) -> Result<Vec<GrowthView>, Error
     let graph = session_graph(model.graph(), model.file().weights(), request);
     let names = input_dims(&graph.model.graph);
     let asked = names.iter().filter_map(|name| Some((name, *request.dims.get(name)?)));
-    let n_replays_max = (NODES_REPLAYED_MAX / graph.model.graph.n_nodes().max(1)).clamp(8, 40);
+    let n_nodes = graph.model.graph.nodes().filter(|(_, node)| !node.is("Constant")).count();
+    let n_replays_max = (NODES_REPLAYED_MAX / n_nodes.max(1)).clamp(8, 40);
     let twin = Twin::new(&graph.model, request);
     let known = findings(&twin.ask().diagnostics);
     let views = asked.filter(|(_, size)| *size > 0).take(DIMS_MAX).map(|(name, size)| {

@@ -1,23 +1,29 @@
 //! The graph that a session really runs: the model's, after what ONNX Runtime does to it at load.
 
+use std::borrow::Cow;
+
 use onnxfit_base::Diagnostic;
 use onnxfit_graph::Model as GraphModel;
-use onnxfit_memory::rewrite::{Level, Provider as RewriteProvider, RewriteOptions, rewrite};
+use onnxfit_memory::rewrite::{Level, Provider as RewriteProvider, RewriteOptions, leaves_unchanged, rewrite};
 use onnxfit_onnx::TensorSource;
 use onnxfit_rewrite::inline::inline_functions;
 
 use crate::request::{OptimizationLevel, Provider, Request};
 
 /// A graph as a session runs it.
-pub(crate) struct SessionGraph {
+pub(crate) struct SessionGraph<'a> {
     /// The model.
-    pub(crate) model: GraphModel,
+    pub(crate) model: Cow<'a, GraphModel>,
     /// What had to be said on the way.
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
 /// The graph that a session with the request's options runs.
-pub(crate) fn session_graph(model: &GraphModel, weights: &dyn TensorSource, request: &Request) -> SessionGraph {
+pub(crate) fn session_graph<'a>(
+    model: &'a GraphModel,
+    weights: &dyn TensorSource,
+    request: &Request,
+) -> SessionGraph<'a> {
     let options = RewriteOptions {
         level: match request.optimization {
             OptimizationLevel::Disable => Level::Disable,
@@ -33,6 +39,9 @@ pub(crate) fn session_graph(model: &GraphModel, weights: &dyn TensorSource, requ
         ..RewriteOptions::default()
     };
     let mut diagnostics = Vec::new();
+    if leaves_unchanged(model, &options) {
+        return SessionGraph { model: Cow::Borrowed(model), diagnostics };
+    }
     // The model's own functions first, as `Model` does on loading (graph.cc, Graph::InlineFunctionProto).
     let inlined = inline_functions(model).unwrap_or_else(|error| {
         diagnostics.push(Diagnostic::warning("function-not-inlined", error.to_string()));
@@ -40,7 +49,7 @@ pub(crate) fn session_graph(model: &GraphModel, weights: &dyn TensorSource, requ
     });
     let outcome = rewrite(inlined.as_ref().unwrap_or(model), &options, Some(weights));
     diagnostics.extend(outcome.diagnostics);
-    SessionGraph { model: outcome.model, diagnostics }
+    SessionGraph { model: Cow::Owned(outcome.model), diagnostics }
 }
 
 /// `1.31.1` as `(1, 31)`.

@@ -1,13 +1,12 @@
 //! The trace of a session as steps and lifetimes.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use onnxfit_base::Bytes;
 use onnxfit_memory::Prediction;
 use onnxfit_memory::program::Place;
 use onnxfit_memory::simulate::Failure;
-use onnxfit_memory::trace::{BlockId, Event, Owner, OwnerKind, Trace};
+use onnxfit_memory::trace::{BlockId, Event, NodeRef, OwnerKind, OwnerRef, Trace};
 use onnxfit_report::timeline::{NodeView, PhaseView, StepView, TensorView, TimelineView};
 
 use crate::request::{Provider, Request};
@@ -42,7 +41,7 @@ pub(crate) fn timeline(prediction: &Prediction, failure: Option<&Failure>, reque
         view.phases.push(PhaseView { name: phase.name(), first_step: view.steps.len() });
         for step in &phase.steps {
             view.steps.push(StepView {
-                node: step.node.as_ref().map(|(name, op_type)| nodes.index(name, op_type)),
+                node: step.node.map(|node| nodes.index(trace.node_name(node))),
                 in_use_bytes: step.in_use.into(),
                 held_bytes: step.held.into(),
                 gap_bytes: step.gap.into(),
@@ -50,7 +49,7 @@ pub(crate) fn timeline(prediction: &Prediction, failure: Option<&Failure>, reque
         }
     }
     view.peak_step = (0..view.steps.len()).rev().max_by_key(|&step| view.steps[step].in_use_bytes).unwrap_or_default();
-    view.failed_step = failure.and_then(|failure| failed_step(&phases, failure));
+    view.failed_step = failure.and_then(|failure| failed_step(trace, &phases, failure));
     let ticks: Vec<usize> = phases.iter().flat_map(|phase| phase.steps.iter().map(|step| step.tick)).collect();
     view.tensors = tensors(trace, place, &ticks, &mut nodes);
     view.nodes = nodes.views;
@@ -60,7 +59,7 @@ pub(crate) fn timeline(prediction: &Prediction, failure: Option<&Failure>, reque
 /// A step at its highest moment.
 #[derive(Clone, Debug)]
 struct Step {
-    node: Option<(Rc<str>, Rc<str>)>,
+    node: Option<NodeRef>,
     /// The event after which most is in use.
     tick: usize,
     in_use: Bytes,
@@ -153,7 +152,7 @@ fn phases(trace: &Trace, place: Place) -> Vec<Phase> {
     let mut counters = Counters::default();
     let mut phases = vec![Phase { run: None, steps: Vec::new() }];
     let mut open: Option<Step> = None;
-    let begin = |counters: &Counters, tick: usize, node: Option<(Rc<str>, Rc<str>)>| {
+    let begin = |counters: &Counters, tick: usize, node: Option<NodeRef>| {
         Some(Step { node, tick, in_use: counters.in_use, gap: counters.gap, held: counters.held })
     };
     let mut n_runs = 0;
@@ -163,7 +162,7 @@ fn phases(trace: &Trace, place: Place) -> Vec<Phase> {
         }
         counters.apply(event, place);
         let boundary = match event {
-            Event::Node { name, op_type } => Some(begin(&counters, tick, Some((name.clone(), op_type.clone())))),
+            Event::Node(node) => Some(begin(&counters, tick, Some(*node))),
             Event::RunBegins => Some(begin(&counters, tick, None)),
             Event::Loaded | Event::RunEnds => Some(None),
             _ => None,
@@ -197,12 +196,12 @@ fn phases(trace: &Trace, place: Place) -> Vec<Phase> {
     phases
 }
 
-fn failed_step(phases: &[Phase], failure: &Failure) -> Option<usize> {
+fn failed_step(trace: &Trace, phases: &[Phase], failure: &Failure) -> Option<usize> {
     let node = failure.node.as_ref()?;
     let mut first = 0;
     for phase in phases {
         if phase.run == failure.run {
-            let is_it = |step: &Step| step.node.as_ref().is_some_and(|(name, _)| **name == *node.name);
+            let is_it = |step: &Step| step.node.is_some_and(|step| trace.node_name(step).0 == node.name);
             return Some(first + phase.steps.iter().position(is_it)?);
         }
         first += phase.steps.len();
@@ -212,34 +211,34 @@ fn failed_step(phases: &[Phase], failure: &Failure) -> Option<usize> {
 
 /// Nodes, each once, in the order they are first seen.
 #[derive(Default)]
-struct Nodes {
-    known: BTreeMap<(Rc<str>, Rc<str>), usize>,
+struct Nodes<'a> {
+    known: HashMap<(&'a str, &'a str), usize>,
     views: Vec<NodeView>,
 }
 
-impl Nodes {
-    fn index(&mut self, name: &Rc<str>, op_type: &Rc<str>) -> usize {
-        *self.known.entry((name.clone(), op_type.clone())).or_insert_with(|| {
-            self.views.push(NodeView { name: name.to_string(), op_type: op_type.to_string() });
+impl<'a> Nodes<'a> {
+    fn index(&mut self, node: (&'a str, &'a str)) -> usize {
+        *self.known.entry(node).or_insert_with(|| {
+            self.views.push(NodeView { name: node.0.to_owned(), op_type: node.1.to_owned() });
             self.views.len() - 1
         })
     }
 }
 
 /// Everything that is alive at one of the steps' moments.
-fn tensors(trace: &Trace, place: Place, ticks: &[usize], nodes: &mut Nodes) -> Vec<TensorView> {
-    let mut open: BTreeMap<BlockId, (&Owner, Bytes, usize)> = BTreeMap::new();
+fn tensors<'a>(trace: &'a Trace, place: Place, ticks: &[usize], nodes: &mut Nodes<'a>) -> Vec<TensorView> {
+    let mut open: BTreeMap<BlockId, (OwnerRef, Bytes, usize)> = BTreeMap::new();
     let mut blocks: BTreeSet<BlockId> = BTreeSet::new();
     let mut views = Vec::new();
     // The first step whose moment is at or after an event.
     let step_from = |tick: usize| ticks.partition_point(|&moment| moment < tick);
-    let mut close = |(owner, bytes, first_step): (&Owner, Bytes, usize), end: usize| {
+    let mut close = |(owner, bytes, first_step): (OwnerRef, Bytes, usize), end: usize| {
         if first_step < end {
-            let made = !(owner.node.is_empty() && owner.op_type.is_empty());
+            let node = owner.node().map(|node| trace.node_name(node)).filter(|node| *node != ("", ""));
             views.push(TensorView {
-                name: owner.name.to_string(),
+                name: trace.name(owner).to_owned(),
                 kind: owner.kind.as_str(),
-                node: made.then(|| nodes.index(&owner.node, &owner.op_type)),
+                node: node.map(|node| nodes.index(node)),
                 bytes: bytes.into(),
                 first_step,
                 last_step: end - 1,
@@ -252,11 +251,11 @@ fn tensors(trace: &Trace, place: Place, ticks: &[usize], nodes: &mut Nodes) -> V
                 if owner.kind == OwnerKind::PatternBlock {
                     blocks.insert(*id);
                 } else {
-                    open.insert(*id, (owner, *bytes, step_from(tick)));
+                    open.insert(*id, (*owner, *bytes, step_from(tick)));
                 }
             }
             Event::Put { block, id, bytes, owner, .. } if blocks.contains(block) => {
-                open.insert(*id, (owner, *bytes, step_from(tick)));
+                open.insert(*id, (*owner, *bytes, step_from(tick)));
             }
             Event::Free { id, .. } | Event::Drop { id } => {
                 if let Some(tensor) = open.remove(id) {

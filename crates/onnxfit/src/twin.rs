@@ -106,7 +106,7 @@ impl<'a> Twin<'a> {
                 format!("{} tensors have a size that depends on the data: counted at their most", sized.n_bounded);
             diagnostics.push(Diagnostic::note("bounded-size", message));
         }
-        let judgement = self.judge(&vec![sized.sizes.clone(); N_RUNS], self.request_levers(), self.request.budget());
+        let judgement = self.judge(&[&sized.sizes; N_RUNS], self.request_levers(), self.request.budget());
         diagnostics.extend(judgement.prediction.diagnostics.iter().cloned());
         Answer { judgement, dims: shaped.dims.clone(), diagnostics }
     }
@@ -151,7 +151,8 @@ impl<'a> Twin<'a> {
         levers: Levers,
         budget: Option<Bytes>,
     ) -> Judgement {
-        let sequence: Vec<RunSizes> = runs.iter().map(|dims| self.shaped(dims).sized.sizes.clone()).collect();
+        let shaped: Vec<Rc<Shaped>> = runs.iter().map(|dims| self.shaped(dims)).collect();
+        let sequence: Vec<&RunSizes> = shaped.iter().map(|shaped| &shaped.sized.sizes).collect();
         self.judge(&sequence, levers, budget)
     }
 
@@ -173,7 +174,7 @@ impl<'a> Twin<'a> {
     /// Replays the runs on a device without bounds, and if that does not fit, on one of the
     /// target's size: an arena that may not grow as it likes takes less, and a memory pattern that
     /// finds no block is done without, so only the replay tells whether anything fails.
-    fn judge(&self, runs: &[RunSizes], levers: Levers, budget: Option<Bytes>) -> Judgement {
+    fn judge(&self, runs: &[&RunSizes], levers: Levers, budget: Option<Bytes>) -> Judgement {
         let free = self.predict(runs, levers, None);
         let band = |prediction: &Prediction| Band {
             low: prediction.device.low,
@@ -205,7 +206,7 @@ impl<'a> Twin<'a> {
         Judgement { band: band(&free), failure: likely.failure.or(cramped.failure), prediction: free, fit }
     }
 
-    fn predict(&self, runs: &[RunSizes], levers: Levers, capacity: Option<Bytes>) -> Prediction {
+    fn predict(&self, runs: &[&RunSizes], levers: Levers, capacity: Option<Bytes>) -> Prediction {
         let mut options = self.options(levers);
         options.arena.device_capacity = capacity;
         onnxfit_memory::predict_compiled(self.compiled(&options), runs, &options)

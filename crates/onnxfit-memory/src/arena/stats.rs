@@ -36,6 +36,18 @@ impl ArenaStats {
         self.max_alloc_bytes = self.max_alloc_bytes.max(bytes);
     }
 
+    /// These counters after a time in which as much is counted as between `before` and `after`.
+    pub(crate) fn repeated(&self, after: &Self, before: &Self) -> Self {
+        let again = |now: u64, after: u64, before: u64| now + after.saturating_sub(before);
+        Self {
+            n_allocs: again(self.n_allocs, after.n_allocs, before.n_allocs),
+            n_reserves: again(self.n_reserves, after.n_reserves, before.n_reserves),
+            n_extensions: again(self.n_extensions, after.n_extensions, before.n_extensions),
+            n_shrinkages: again(self.n_shrinkages, after.n_shrinkages, before.n_shrinkages),
+            ..*self
+        }
+    }
+
     pub(super) fn count_free(&mut self, bytes: Bytes, requested: Bytes) {
         self.in_use_bytes -= bytes;
         self.requested_in_use_bytes -= requested;

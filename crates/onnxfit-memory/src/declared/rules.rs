@@ -12,6 +12,10 @@ mod quantization;
 mod reduction;
 mod slicing;
 
+use std::sync::LazyLock;
+
+use onnxfit_base::Operators;
+
 use super::query::{Inferred, Query};
 
 /// A rule: what each output is, as far as known.
@@ -35,12 +39,11 @@ const FAMILIES: &[&[Entry]] = &[
 
 /// What the operator's rule says; nothing for an operator without one.
 pub(super) fn apply(query: &Query<'_>) -> Vec<Inferred> {
-    let node = query.node;
-    let rule = FAMILIES
-        .iter()
-        .flat_map(|family| family.iter())
-        .find(|(domain, operators, _)| *domain == node.domain && operators.contains(&node.op_type.as_str()));
-    rule.map(|(.., rule)| rule(query)).unwrap_or_default()
+    static TABLE: LazyLock<Operators<Rule>> = LazyLock::new(|| {
+        let entries = FAMILIES.iter().flat_map(|family| family.iter());
+        Operators::of(entries.flat_map(|(domain, operators, rule)| operators.iter().map(|name| (*domain, *name, *rule))))
+    });
+    TABLE.get(&query.node.domain, &query.node.op_type).map(|rule| rule(query)).unwrap_or_default()
 }
 
 /// One output.

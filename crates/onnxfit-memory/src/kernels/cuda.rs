@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use onnxfit_base::Operators;
 use onnxfit_onnx::DataType;
 
 use super::{HostOutputs, KernelTraits, Pairs, Row};
@@ -114,8 +115,8 @@ struct KernelRange {
     element_types: Vec<String>,
 }
 
-static KERNELS: LazyLock<BTreeMap<(&'static str, &'static str), Vec<KernelRange>>> = LazyLock::new(|| {
-    let mut kernels = BTreeMap::<_, Vec<KernelRange>>::new();
+static KERNELS: LazyLock<Operators<Vec<KernelRange>>> = LazyLock::new(|| {
+    let mut kernels = BTreeMap::<(&'static str, &'static str), Vec<KernelRange>>::new();
     for line in include_str!("cuda_kernels.txt").lines().filter(|line| !line.starts_with('#')) {
         let mut words = line.split_ascii_whitespace();
         let (Some(domain), Some(operator), Some(since)) = (words.next(), words.next(), words.next()) else { continue };
@@ -124,15 +125,14 @@ static KERNELS: LazyLock<BTreeMap<(&'static str, &'static str), Vec<KernelRange>
         let since = since.parse().unwrap_or(1);
         kernels.entry((domain, operator)).or_default().push(KernelRange { since, element_types });
     }
-    kernels
+    Operators::of(kernels.into_iter().map(|((domain, operator), ranges)| (domain, operator, ranges)))
 });
 
 /// Whether the CUDA provider has a kernel for an operator of this opset and element type.
 ///
 /// `element` is the type of the argument that the kernel is instantiated for; unknown passes.
 pub(crate) fn has_cuda_kernel(domain: &str, operator: &str, opset: i64, element: Option<DataType>) -> bool {
-    let kernels: &BTreeMap<(&str, &str), Vec<KernelRange>> = &KERNELS;
-    let Some(ranges) = kernels.get(&(domain, operator)) else { return false };
+    let Some(ranges) = KERNELS.get(domain, operator) else { return false };
     let Some(since) = ranges.iter().map(|range| range.since).filter(|&since| since <= opset).max() else {
         return false;
     };

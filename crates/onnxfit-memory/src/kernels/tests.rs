@@ -1,7 +1,7 @@
 use super::*;
 
 fn node(provider: NodeProvider, op_type: &str) -> Node {
-    Node { op_type: op_type.to_owned(), provider, ..Node::default() }
+    Node { op_type: op_type.into(), provider, ..Node::default() }
 }
 
 #[test]

@@ -53,7 +53,7 @@ proptest! {
                 planner.free(gone);
             }
             planner.alloc(id, Bytes(bytes * 256));
-            let block = planner.placed[&id];
+            let (_, block) = *planner.placed.iter().rfind(|(placed, _)| *placed == id).unwrap();
             for (_, other) in &live {
                 let apart = block.offset_bytes.0 + block.bytes.0 <= other.offset_bytes.0
                     || other.offset_bytes.0 + other.bytes.0 <= block.offset_bytes.0;

@@ -24,7 +24,7 @@ pub(super) fn insert(program: &mut Program) -> usize {
     let by_name: BTreeMap<String, ValueIdx> = (0..sides.len())
         .map(ValueIdx::new)
         .filter(|value| sides[value.index()].made_on_host || sides[value.index()].made_on_device)
-        .map(|value| (program.value(value).name.clone(), value))
+        .map(|value| (program.value(value).name.to_string(), value))
         .collect();
     let mut n_copies = 0;
     let both = |value: &ValueIdx| sides[value.index()].read_on_host && sides[value.index()].read_on_device;
@@ -97,7 +97,7 @@ fn duplicate_weights(program: &mut Program, sides: &[Sides]) {
 /// A new value like an old one.
 fn copy_of(program: &mut Program, value: ValueIdx) -> ValueIdx {
     let name = format!("{}_CUDAExecutionProvider", program.value(value).name);
-    let copy = Value { name, copy_of: Some(value), ..program.value(value).clone() };
+    let copy = Value { name: name.into(), copy_of: Some(value), ..program.value(value).clone() };
     program.values.push(copy);
     ValueIdx::new(program.values.len() - 1)
 }
@@ -120,8 +120,8 @@ fn append(program: &mut Program, node: Node) {
 
 fn copy_node(number: usize, op_type: &str, from: ValueIdx, to: ValueIdx) -> Node {
     Node {
-        name: if number == 0 { "Memcpy".to_owned() } else { format!("Memcpy_token_{number}") },
-        op_type: op_type.to_owned(),
+        name: if number == 0 { "Memcpy".into() } else { format!("Memcpy_token_{number}").into() },
+        op_type: op_type.into(),
         opset: 1,
         inputs: vec![Some(from)],
         outputs: vec![Some(to)],

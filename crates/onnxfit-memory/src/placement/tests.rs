@@ -13,7 +13,7 @@ fn program(text: &str) -> Program {
         }
         let element = if name.starts_with('i') || name.starts_with('w') { DataType::Int64 } else { DataType::Float };
         program.values.push(Value {
-            name: name.to_owned(),
+            name: name.into(),
             element: Some(element),
             is_tensor: true,
             ..Value::default()
@@ -43,8 +43,8 @@ fn program(text: &str) -> Program {
         let inputs = inputs.split(", ").map(|name| Some(value(&mut program, name))).collect();
         let outputs = vec![Some(value(&mut program, output))];
         program.nodes.push(Node {
-            name: output.to_owned(),
-            op_type: op_type.to_owned(),
+            name: output.into(),
+            op_type: op_type.into(),
             opset: 17,
             inputs,
             outputs,

@@ -25,8 +25,8 @@ fn the_parts_at_the_peak_sum_to_it_exactly() {
         for mem_pattern in [true, false] {
             let options = SessionOptions { provider: provider.clone(), mem_pattern, ..SessionOptions::default() };
             let prediction = twoin([64, 1000], &options, 3);
-            for run in &prediction.runs {
-                assert_eq!(run.peak.moment.bytes(), run.peak_in_use_bytes, "{provider:?} {mem_pattern}");
+            for (index, run) in prediction.runs.iter().enumerate() {
+                assert_eq!(prediction.peak(index).moment.bytes(), run.peak_in_use_bytes, "{provider:?} {mem_pattern}");
             }
             let parts = prediction.breakdown;
             let sum = parts.weights_bytes
@@ -42,7 +42,7 @@ fn the_parts_at_the_peak_sum_to_it_exactly() {
 #[test]
 fn the_peak_names_the_node_and_who_was_alive() {
     let prediction = twoin([64, 1000], &SessionOptions::default(), 1);
-    let moment = &prediction.runs[0].peak.moment;
+    let moment = prediction.peak(0).moment;
     let alive: Vec<String> = moment.parts.iter().map(|part| format!("{}={}", part.owner.name, part.bytes.0)).collect();
     expect_test::expect![[r#"(Some(("cat", "Concat")), ["u=536576", "s=256000", "t=256000"])"#]]
         .assert_eq(&format!("{:?}", (&moment.node, alive)));
@@ -53,7 +53,7 @@ fn a_cuda_session_copies_feeds_in_and_outputs_back() {
     let options =
         SessionOptions { provider: Provider::Cuda { compute_capability: Some((7, 5)) }, ..SessionOptions::default() };
     let prediction = twoin([64, 1000], &options, 1);
-    let feeds = prediction.runs[0].peak.moment.bytes_of(&[OwnerKind::Feed]);
+    let feeds = prediction.peak(0).moment.bytes_of(&[OwnerKind::Feed]);
     assert!(feeds >= Bytes(2 * 64 * 1000 * 4), "{feeds}");
     assert!(prediction.device.low < prediction.device.expected && prediction.device.expected < prediction.device.high);
 }
@@ -74,11 +74,11 @@ fn a_limit_below_the_need_names_the_node_and_the_text() {
 #[test]
 fn the_peak_of_a_run_with_a_memory_pattern_names_tensors_and_the_gap_between_them() {
     let prediction = twoin([64, 1000], &SessionOptions::default(), 2);
-    let run = &prediction.runs[1];
-    let kinds: Vec<OwnerKind> = run.peak.moment.parts.iter().map(|part| part.owner.kind).collect();
+    let (run, peak) = (&prediction.runs[1], prediction.peak(1));
+    let kinds: Vec<OwnerKind> = peak.moment.parts.iter().map(|part| part.owner.kind).collect();
     assert!(kinds.contains(&OwnerKind::Activation), "{kinds:?}");
-    assert_eq!(run.peak.moment.bytes(), run.peak_in_use_bytes);
-    assert!(run.peak.moment.node.is_some());
+    assert_eq!(peak.moment.bytes(), run.peak_in_use_bytes);
+    assert!(peak.moment.node.is_some());
 }
 
 /// A prediction for a graph of fixed shapes on a T4.
@@ -133,7 +133,7 @@ fn reserved_weights_pass_a_limit_that_regions_may_not() {
             use_device_allocator_for_initializers,
             ..SessionOptions::default()
         };
-        predict(&model, &[], &options)
+        predict::<RunSizes>(&model, &[], &options)
     };
     assert!(predicted(false).failure.is_some(), "4 MiB of weights do not fit 2 MiB of regions");
     let reserved = predicted(true);

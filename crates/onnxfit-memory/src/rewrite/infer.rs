@@ -13,9 +13,9 @@ mod reduce;
 mod same;
 mod sequence;
 
-use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::sync::LazyLock;
 
+use onnxfit_base::Operators;
 use onnxfit_graph::Dim;
 use onnxfit_onnx::DataType;
 
@@ -103,19 +103,19 @@ fn dim_value(dim: &Dim) -> Option<i64> {
     super::net::known_dim(dim)
 }
 
-fn table() -> &'static HashMap<&'static str, Rule> {
-    static TABLE: OnceLock<HashMap<&'static str, Rule>> = OnceLock::new();
-    TABLE.get_or_init(|| {
-        let families: [&[(&str, Rule)]; 6] =
-            [same::RULES, linear::RULES, layout::RULES, reduce::RULES, data::RULES, sequence::RULES];
-        families.iter().flat_map(|family| family.iter().copied()).collect()
-    })
-}
+/// The rules of all families; whose domain an operator is of does not matter.
+static TABLE: LazyLock<Operators<Rule>> = LazyLock::new(|| {
+    let families: [&[(&str, Rule)]; 6] =
+        [same::RULES, linear::RULES, layout::RULES, reduce::RULES, data::RULES, sequence::RULES];
+    // Of two rules of one operator the last counts.
+    let rules = families.iter().flat_map(|family| family.iter()).rev();
+    Operators::of(rules.map(|(operator, rule)| ("*", *operator, *rule)))
+});
 
 /// The outputs of a node; nothing for operators without a rule.
 pub(crate) fn infer(net: &Net, id: OpId) -> Vec<Inferred> {
     let op = net.op(id);
-    match table().get(op.op_type.as_str()) {
+    match TABLE.get("", &op.op_type) {
         Some(rule) => rule(&Context { net, op }),
         None => Vec::new(),
     }

@@ -115,6 +115,9 @@ impl Net {
     /// Reads a graph; `outer` tells the initializers and types of captured values later.
     pub(crate) fn from_graph(graph: &Graph, opsets: &Arc<BTreeMap<String, i64>>, overridable: bool) -> Self {
         let mut net = Self { opsets: opsets.clone(), overridable, ..Self::default() };
+        net.args.reserve(graph.n_values());
+        net.names.reserve(graph.n_values());
+        net.ops.reserve(graph.node_capacity());
         for (id, value) in graph.values() {
             let mut arg = Arg {
                 name: value.name.clone(),

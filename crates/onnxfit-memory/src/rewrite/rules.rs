@@ -12,6 +12,10 @@ mod pad;
 mod relu_clip;
 mod relu_quantize;
 
+use std::sync::LazyLock;
+
+use onnxfit_base::Operators;
+
 use super::Context;
 use super::net::{Net, OpId};
 
@@ -69,18 +73,28 @@ const LEVEL_2: &[Rule] = &[
 
 /// The rules of level 1; returns how many nodes they changed.
 pub(super) fn level_1(net: &mut Net, context: &Context<'_>) -> usize {
-    apply(net, context, LEVEL_1)
+    static HAS_RULES: LazyLock<Operators<()>> = LazyLock::new(|| operators(LEVEL_1));
+    apply(net, context, LEVEL_1, &HAS_RULES)
 }
 
 /// The rules of level 2.
 pub(super) fn level_2(net: &mut Net, context: &Context<'_>) -> usize {
-    apply(net, context, LEVEL_2)
+    static HAS_RULES: LazyLock<Operators<()>> = LazyLock::new(|| operators(LEVEL_2));
+    apply(net, context, LEVEL_2, &HAS_RULES)
 }
 
-fn apply(net: &mut Net, context: &Context<'_>, rules: &[Rule]) -> usize {
+/// The operators that some rule looks for.
+fn operators(rules: &[Rule]) -> Operators<()> {
+    Operators::of(rules.iter().map(|rule| ("*", rule.op_type, ())))
+}
+
+fn apply(net: &mut Net, context: &Context<'_>, rules: &[Rule], has_rules: &Operators<()>) -> usize {
     let disabled = &context.options.disabled_optimizers;
     let mut n_changed = 0;
     for id in net.topological_order() {
+        if net.get(id).is_none_or(|op| has_rules.get("", &op.op_type).is_none()) {
+            continue;
+        }
         for rule in rules {
             let Some(op) = net.get(id) else { break };
             if op.op_type != rule.op_type || disabled.iter().any(|name| name == rule.name) {

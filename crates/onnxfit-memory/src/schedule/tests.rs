@@ -7,12 +7,12 @@ use crate::program::{Node, Value, ValueIdx};
 /// A random two-device graph: node `i` makes value `i + 1` from earlier values.
 fn graphs() -> impl Strategy<Value = Program> {
     prop::collection::vec((any::<usize>(), any::<usize>(), any::<bool>()), 1..60).prop_map(|nodes| {
-        let values = (0..=nodes.len()).map(|i| Value { name: format!("v{i}"), ..Value::default() }).collect();
+        let values = (0..=nodes.len()).map(|i| Value { name: format!("v{i}").into(), ..Value::default() }).collect();
         let nodes = nodes
             .into_iter()
             .enumerate()
             .map(|(i, (left, right, cuda))| Node {
-                op_type: "Add".to_owned(),
+                op_type: "Add".into(),
                 inputs: vec![Some(ValueIdx::new(left % (i + 1))), Some(ValueIdx::new(right % (i + 1)))],
                 outputs: vec![Some(ValueIdx::new(i + 1))],
                 provider: if cuda { NodeProvider::Cuda } else { NodeProvider::Cpu },

@@ -30,10 +30,6 @@ impl Sink for OwnerOutputs<'_, '_, '_> {
 }
 
 impl<'a> Frame<'a> {
-    pub(super) fn has_body(&self, node: NodeIdx) -> bool {
-        self.compiled.bodies.range((node, String::new())..).next().is_some_and(|((owner, _), _)| *owner == node)
-    }
-
     /// Runs the bodies of a node as often as this run does.
     pub(super) fn run_control(
         &mut self,

@@ -6,14 +6,14 @@ use std::rc::Rc;
 use onnxfit_base::Bytes;
 
 use super::machine::{Held, Machine};
-use super::{Compiled, FailedNode, Failure, PatternGroup, feeds};
+use super::{Compiled, FailedNode, Failure, N_PLACES, PatternGroup, PlacedPattern, feeds};
 use crate::arena::{ArenaError, QUANTUM, StreamTag};
-use crate::pattern::{PatternPlanner, pattern_key};
+use crate::pattern::{PatternBlock, PatternPlanner, pattern_key};
 use crate::plan::AllocKind;
 use crate::program::{Node, NodeIdx, NodeProvider, Place, ValueIdx};
 use crate::sizes::RunSizes;
-use crate::trace::{BlockId, Event, Owner, OwnerKind};
-use crate::workspace::{self, Call, Step};
+use crate::trace::{BlockId, Event, NameRef, OwnerKind, OwnerRef};
+use crate::workspace::{Call, Step};
 
 /// The one compute stream of a CUDA session.
 pub(super) const STREAM: StreamTag = StreamTag(0);
@@ -44,8 +44,8 @@ enum Slot {
     Empty,
     /// A block of its own.
     Own(Held),
-    /// A place in the pattern block.
-    InBlock(BlockId),
+    /// A place in the pattern's block of an arena.
+    InBlock { id: BlockId, place: Place, bytes: Bytes },
 }
 
 /// How an output of a body is allocated.
@@ -66,8 +66,9 @@ pub(super) struct Frame<'a> {
     fetches: BTreeMap<ValueIdx, Fetch>,
     key: (usize, u64),
     pattern: Option<Rc<PatternGroup>>,
-    blocks: BTreeMap<Place, Held>,
-    tracers: Option<BTreeMap<Place, PatternPlanner<ValueIdx>>>,
+    /// The pattern's blocks, by place.
+    blocks: [Option<Held>; N_PLACES],
+    tracers: Option<[PatternPlanner<ValueIdx>; N_PLACES]>,
 }
 
 impl<'a> Frame<'a> {
@@ -99,7 +100,7 @@ impl<'a> Frame<'a> {
         let key = (compiled.number, feed_key(compiled, sizes));
         // An empty feed is no tensor, and with one no pattern is traced or used.
         let captured = &compiled.program.captured;
-        let fed_empty = captured.iter().any(|capture| machine.released_weights.contains(&capture.name));
+        let fed_empty = captured.iter().any(|capture| machine.released_weights.contains(capture.name.as_str()));
         let uses_patterns = machine.mem_pattern && compiled.allows_patterns && !fed_empty;
         let pattern = uses_patterns.then(|| machine.patterns.get(&key).cloned()).flatten();
         Self {
@@ -108,9 +109,9 @@ impl<'a> Frame<'a> {
             slots: vec![Slot::Empty; compiled.program.values.len()],
             fetches,
             key,
-            tracers: (uses_patterns && pattern.is_none()).then(BTreeMap::new),
+            tracers: (uses_patterns && pattern.is_none()).then(Default::default),
             pattern,
-            blocks: BTreeMap::new(),
+            blocks: [None; N_PLACES],
         }
     }
 
@@ -120,7 +121,8 @@ impl<'a> Frame<'a> {
         self.take_blocks(machine);
         self.run_nodes(machine, sink)?;
         if let Some(tracers) = self.tracers.take() {
-            let group = tracers.into_iter().map(|(place, planner)| (place, planner.finish())).collect();
+            let n_values = self.compiled.program.values.len();
+            let group = tracers.map(|planner| PlacedPattern::new(planner, n_values));
             // The first pattern of a key stays.
             machine.patterns.entry(self.key).or_insert_with(|| Rc::new(group));
         }
@@ -129,10 +131,9 @@ impl<'a> Frame<'a> {
 
     /// A weight that is an output is copied for the caller before anything else happens.
     fn copy_weight_outputs(&mut self, machine: &mut Machine) -> Result<(), Failure> {
-        for weight in &self.compiled.program.weights {
+        for weight in self.compiled.program.weights.iter().filter(|weight| self.compiled.is_output(weight.value)) {
             let value = weight.value;
-            let is_output = self.compiled.program.outputs.contains(&value);
-            if !is_output || self.fetch(value) != Fetch::Own {
+            if self.fetch(value) != Fetch::Own {
                 continue;
             }
             let place = self.compiled.plan.place[value.index()];
@@ -151,29 +152,23 @@ impl<'a> Frame<'a> {
     /// Takes the block of a known pattern; the run goes on without one that cannot be had.
     fn take_blocks(&mut self, machine: &mut Machine) {
         let Some(pattern) = self.pattern.clone() else { return };
-        for (&place, pattern) in pattern.iter() {
+        for place in [Place::Host, Place::Device, Place::Pinned] {
+            let pattern = &pattern[place as usize];
             if pattern.peak_bytes == Bytes::ZERO {
                 continue;
             }
-            let owner = Owner {
-                kind: OwnerKind::PatternBlock,
-                name: "memory pattern".into(),
-                node: "".into(),
-                op_type: "".into(),
-            };
-            if let Ok(held) = machine.alloc(place, pattern.peak_bytes, Some(STREAM), owner) {
-                self.blocks.insert(place, held);
-            }
+            let name = NameRef::What("memory pattern");
+            let owner = OwnerRef { kind: OwnerKind::PatternBlock, name, node: None };
+            self.blocks[place as usize] = machine.alloc(place, pattern.peak_bytes, Some(STREAM), owner).ok();
         }
     }
 
     fn run_nodes(&mut self, machine: &mut Machine, mut sink: Option<&mut dyn Sink>) -> Result<(), Failure> {
         let compiled = self.compiled;
         for &index in &compiled.plan.order {
-            let (name, op_type) = compiled.node_names[index.index()].clone();
-            machine.trace.push(Event::Node { name, op_type });
+            machine.trace.push(Event::Node(compiled.node_ref(index)));
             let node = compiled.program.node(index);
-            let ran = if self.has_body(index) {
+            let ran = if compiled.kernels[index.index()].has_body {
                 self.run_control(index, node, machine, &mut sink)
             } else {
                 self.run_kernel(index, node, machine, &mut sink)
@@ -182,7 +177,7 @@ impl<'a> Frame<'a> {
                 Refusal::Inner(failure) => failure,
                 Refusal::Arena(place, error) => Failure {
                     run: None,
-                    node: Some(FailedNode { name: node.name.clone(), op_type: node.op_type.clone() }),
+                    node: Some(FailedNode { name: node.name.to_string(), op_type: node.op_type.to_string() }),
                     place,
                     error,
                 },
@@ -201,15 +196,24 @@ impl<'a> Frame<'a> {
         machine: &mut Machine,
         sink: &mut Option<&mut dyn Sink>,
     ) -> Result<(), Refusal> {
-        let (script, is_banded) = workspace::script(&Call {
-            node,
-            sizes: self.sizes,
-            n_threads: machine.n_threads,
-            program: &self.compiled.program,
-            compute_capability: machine.compute_capability,
-            bound: machine.workspace_bound,
-            release: machine.release,
+        let script = self.compiled.kernels[index.index()].script.and_then(|script| {
+            script.steps(&Call {
+                node,
+                sizes: self.sizes,
+                n_threads: machine.n_threads,
+                program: &self.compiled.program,
+                weights: &self.compiled.weights,
+                compute_capability: machine.compute_capability,
+                bound: machine.workspace_bound,
+                release: machine.release,
+            })
         });
+        let Some((script, is_banded)) = script else {
+            // Outputs in order and nothing else.
+            return node
+                .present_outputs()
+                .try_for_each(|output| self.allocate(output, self.sizes.bytes(output), machine, sink));
+        };
         machine.has_bands |= is_banded;
         let place = match node.provider {
             NodeProvider::Cpu => Place::Host,
@@ -253,12 +257,14 @@ impl<'a> Frame<'a> {
         bytes: Bytes,
         machine: &mut Machine,
     ) -> Result<Held, Refusal> {
-        let (node_name, op_type) = self.compiled.node_names[index.index()].clone();
-        let owner = Owner { kind: OwnerKind::Scratch, name: what.into(), node: node_name, op_type };
+        let owner = self.compiled.owner_of_scratch(OwnerKind::Scratch, what, index);
         machine.alloc(place, bytes, Some(STREAM), owner).map_err(|error| Refusal::Arena(place, error))
     }
 
     fn fetch(&self, value: ValueIdx) -> Fetch {
+        if self.fetches.is_empty() {
+            return Fetch::Own;
+        }
         self.fetches.get(&value).copied().unwrap_or(Fetch::Own)
     }
 
@@ -276,15 +282,18 @@ impl<'a> Frame<'a> {
             AllocKind::Allocate => {
                 let rounded = bytes.checked_round_up(QUANTUM.0).unwrap_or(bytes);
                 let owner = self.compiled.owner(OwnerKind::Activation, value, producer);
-                if let Some(id) = self.place_in_block(value, place, rounded, &owner, machine) {
-                    self.slots[value.index()] = Slot::InBlock(id);
+                if let Some(block) = self.blocks[place as usize]
+                    && let Some(spot) = self.spot(value, place).filter(|spot| spot.bytes == rounded)
+                {
+                    let id = machine.put(block, spot, owner);
+                    self.slots[value.index()] = Slot::InBlock { id, place, bytes: spot.bytes };
                     return Ok(());
                 }
                 let held = machine.alloc(place, bytes, Some(STREAM), owner).map_err(|error| (place, error))?;
                 self.slots[value.index()] = Slot::Own(held);
                 let traced = self.is_traced(value);
                 if let Some(tracers) = self.tracers.as_mut().filter(|_| traced) {
-                    tracers.entry(place).or_default().alloc(value, rounded);
+                    tracers[place as usize].alloc(value, rounded);
                 }
             }
             AllocKind::Output => match (self.fetch(value), sink) {
@@ -301,28 +310,9 @@ impl<'a> Frame<'a> {
         Ok(())
     }
 
-    /// A tensor fits its pattern block only if its rounded size is the one that was traced.
-    fn place_in_block(
-        &self,
-        value: ValueIdx,
-        place: Place,
-        rounded: Bytes,
-        owner: &Owner,
-        machine: &mut Machine,
-    ) -> Option<BlockId> {
-        let block = self.blocks.get(&place)?;
-        let spot = self.pattern.as_ref()?.get(&place)?.blocks.get(&value).filter(|spot| spot.bytes == rounded)?;
-        let id = machine.trace.fresh_id();
-        if spot.bytes > Bytes::ZERO {
-            machine.trace.push(Event::Put {
-                block: block.id,
-                id,
-                offset_bytes: spot.offset_bytes,
-                bytes: spot.bytes,
-                owner: owner.clone(),
-            });
-        }
-        Some(id)
+    /// Where the pattern puts a tensor; it fits there only if its rounded size is the one that was traced.
+    fn spot(&self, value: ValueIdx, place: Place) -> Option<PatternBlock> {
+        self.pattern.as_ref()?[place as usize].spots.get(value.index()).copied().flatten()
     }
 
     /// Strings need constructors, so they are kept out of patterns.
@@ -332,9 +322,8 @@ impl<'a> Frame<'a> {
 
     fn release(&mut self, value: ValueIdx, machine: &mut Machine) {
         self.drop_slot(value, machine);
-        let place = self.compiled.plan.place[value.index()];
-        if let Some(planner) = self.tracers.as_mut().and_then(|tracers| tracers.get_mut(&place)) {
-            planner.free(value);
+        if let Some(tracers) = &mut self.tracers {
+            tracers[self.compiled.plan.place[value.index()] as usize].free(value);
         }
     }
 
@@ -342,9 +331,7 @@ impl<'a> Frame<'a> {
         match std::mem::replace(&mut self.slots[value.index()], Slot::Empty) {
             Slot::Empty => {}
             Slot::Own(held) => machine.free(held),
-            Slot::InBlock(id) => {
-                machine.trace.push(Event::Drop { id });
-            }
+            Slot::InBlock { id, place, bytes } => machine.drop_tensor(id, place, bytes),
         }
     }
 
@@ -354,9 +341,8 @@ impl<'a> Frame<'a> {
         let mut outputs = Vec::new();
         for index in 0..self.slots.len() {
             let value = ValueIdx::new(index);
-            let kept = succeeded
-                && (self.compiled.plan.kind[index] == AllocKind::Output
-                    || self.compiled.program.outputs.contains(&value));
+            let kept =
+                succeeded && (self.compiled.plan.kind[index] == AllocKind::Output || self.compiled.is_output(value));
             match self.slots[index] {
                 Slot::Own(held) if kept => {
                     self.slots[index] = Slot::Empty;
@@ -365,7 +351,7 @@ impl<'a> Frame<'a> {
                 _ => self.drop_slot(value, machine),
             }
         }
-        for (_, block) in std::mem::take(&mut self.blocks) {
+        for block in std::mem::take(&mut self.blocks).into_iter().flatten() {
             machine.free(block);
         }
         outputs

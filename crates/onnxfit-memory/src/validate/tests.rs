@@ -14,7 +14,7 @@ fn programs() -> impl Strategy<Value = Program> {
     let node = (any::<usize>(), any::<usize>(), 0..OPERATORS.len(), 0..SHAPES.len(), any::<bool>());
     prop::collection::vec(node, 1..50).prop_map(|nodes| {
         let value = |i: usize, shape: usize| Value {
-            name: format!("v{i}"),
+            name: format!("v{i}").into(),
             element: Some(DataType::Float),
             is_tensor: true,
             declared: Some(vec![DeclaredDim::Value(SHAPES[shape])]),
@@ -25,8 +25,8 @@ fn programs() -> impl Strategy<Value = Program> {
             let output = ValueIdx::new(i + 1);
             program.values.push(value(i + 1, shape));
             program.nodes.push(Node {
-                name: format!("n{i}"),
-                op_type: OPERATORS[operator].to_owned(),
+                name: format!("n{i}").into(),
+                op_type: OPERATORS[operator].into(),
                 inputs: vec![Some(ValueIdx::new(left % (i + 1))), Some(ValueIdx::new(right % (i + 1)))],
                 outputs: vec![Some(output)],
                 ..Node::default()

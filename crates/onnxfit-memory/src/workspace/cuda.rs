@@ -25,9 +25,11 @@ mod select;
 mod sort;
 mod split;
 
-use onnxfit_base::Bytes;
+use std::sync::LazyLock;
 
-use super::{Call, Step, outputs_in_order};
+use onnxfit_base::{Bytes, Operators};
+
+use super::{Call, Step};
 use crate::overhead::{Band, Bound};
 use crate::program::Node;
 
@@ -76,7 +78,7 @@ impl Piece {
 }
 
 /// A rule; `None` when the shapes it needs are unknown.
-type Rule = fn(&Call<'_>) -> Option<Vec<Piece>>;
+pub(crate) type Rule = fn(&Call<'_>) -> Option<Vec<Piece>>;
 
 /// Domain, operator, rule.
 const RULES: &[(&str, &str, Rule)] = &[
@@ -134,17 +136,16 @@ const RULES: &[(&str, &str, Rule)] = &[
     ("", "Scan", control::body_decides),
 ];
 
-fn rule_of(node: &Node) -> Option<Rule> {
-    let found = RULES.iter().find(|(domain, operator, _)| *operator == node.op_type && *domain == node.domain);
-    found.map(|(.., rule)| *rule)
+/// The rule of a node's operator.
+pub(super) fn rule_of(node: &Node) -> Option<Rule> {
+    static TABLE: LazyLock<Operators<Rule>> = LazyLock::new(|| Operators::of(RULES.iter().copied()));
+    TABLE.get(&node.domain, &node.op_type).copied()
 }
 
-/// The script of one kernel call, and whether any of its scratch is a band.
-pub(super) fn script(call: &Call<'_>) -> (Vec<Step>, bool) {
-    let Some(pieces) = rule_of(call.node).and_then(|rule| rule(call)) else {
-        return (outputs_in_order(call.node).collect(), false);
-    };
-    (pieces.iter().map(|piece| piece.step(call.bound)).collect(), pieces.iter().any(Piece::is_banded))
+/// The steps of one kernel call, and whether any of its scratch is a band.
+pub(super) fn steps(rule: Rule, call: &Call<'_>) -> Option<(Vec<Step>, bool)> {
+    let pieces = rule(call)?;
+    Some((pieces.iter().map(|piece| piece.step(call.bound)).collect(), pieces.iter().any(Piece::is_banded)))
 }
 
 /// Whether a node's scratch is known: a rule, or a kernel that takes none.

@@ -2,6 +2,10 @@
 //!
 //! Measured on traces of onnxruntime 1.31.1.
 
+use std::sync::LazyLock;
+
+use onnxfit_base::Operators;
+
 use crate::program::Node;
 
 const STANDARD: &[&str] = &[
@@ -166,10 +170,6 @@ const CONTRIBUTED: &[&str] = &[
 
 /// Whether an operator is known to take no scratch.
 pub(super) fn needs_no_scratch(node: &Node) -> bool {
-    let operator = node.op_type.as_str();
-    match node.domain.as_str() {
-        "" => STANDARD.contains(&operator),
-        "com.microsoft" => CONTRIBUTED.contains(&operator),
-        _ => false,
-    }
+    static TABLE: LazyLock<Operators<()>> = LazyLock::new(|| super::names(STANDARD, CONTRIBUTED));
+    TABLE.get(&node.domain, &node.op_type).is_some()
 }

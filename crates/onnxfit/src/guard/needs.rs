@@ -53,7 +53,7 @@ type Knots = Vec<(u64, Option<Bytes>)>;
 impl TwinNeeds {
     /// A model as the session of this request runs it.
     pub fn new(model: &Model, request: &Request, cut: Option<&Cut>) -> Self {
-        let graph = session_graph(model.graph(), model.file().weights(), request).model;
+        let graph = session_graph(model.graph(), model.file().weights(), request).model.into_owned();
         let n_nodes = graph.graph.n_nodes().max(1);
         let slots = slots(&model.graph().graph, cut).unwrap_or_default();
         Self {

@@ -48,11 +48,12 @@ pub(super) fn course(trace: &Trace, provider: Provider) -> Vec<Vec<Moment>> {
                 in_run = false;
                 close(&mut open, &mut runs);
             }
-            Event::Node { name, op_type } => {
+            Event::Node(node) => {
                 close(&mut open, &mut runs);
                 scratch.clear();
+                let (name, op_type) = trace.node_name(*node);
                 if in_run && !has_body(op_type) {
-                    open = Some(Moment { name: name.clone(), op_type: op_type.clone(), in_use, held });
+                    open = Some(Moment { name: name.into(), op_type: op_type.into(), in_use, held });
                 }
             }
             Event::Held { place: where_, total_allocated_bytes } if *where_ == place => held = *total_allocated_bytes,

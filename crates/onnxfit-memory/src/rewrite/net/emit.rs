@@ -1,6 +1,5 @@
 //! From the rewritten graph to one patch of the original.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use onnxfit_graph::{Graph, GraphError, NewNode, Patch, Place, ValueId, ValueType};
@@ -11,14 +10,14 @@ impl Net {
     /// The patch that makes `graph`, which this net was read from, into what it is now.
     pub(crate) fn patch(&self, graph: &Graph) -> Result<Patch, GraphError> {
         let mut patch = Patch::new(graph, "onnxruntime-rewrites");
-        let mut ids: BTreeMap<ArgId, ValueId> = BTreeMap::new();
+        let mut ids: Vec<Option<ValueId>> = vec![None; self.args.len()];
         self.remove_nodes(graph, &mut patch);
         for id in self.arg_ids() {
             let arg = self.arg(id);
             let is_needed = arg.is_input || arg.is_output || !arg.uses.is_empty();
             match arg.origin {
                 Some(value) => {
-                    ids.insert(id, value);
+                    ids[id.index()] = Some(value);
                     if arg.is_captured && arg.name != graph.value(value).name {
                         patch.rename_value(value, &arg.name);
                     }
@@ -44,13 +43,13 @@ impl Net {
                         Some(tensor) => patch.add_initializer((**tensor).clone()),
                         None => patch.add_value(&arg.name, arg.ty()),
                     };
-                    ids.insert(id, value);
+                    ids[id.index()] = Some(value);
                 }
             }
         }
         for (position, output) in self.outputs.iter().enumerate() {
-            let (old, new) = (graph.outputs()[position], ids[output]);
-            if old != new {
+            let old = graph.outputs()[position];
+            if let Some(new) = ids[output.index()].filter(|new| *new != old) {
                 patch.replace_graph_output(old, new);
             }
         }
@@ -76,10 +75,10 @@ impl Net {
         &self,
         op: &Op,
         graph: &Graph,
-        ids: &BTreeMap<ArgId, ValueId>,
+        ids: &[Option<ValueId>],
         patch: &mut Patch,
     ) -> Result<(), GraphError> {
-        let value = |arg: &Option<ArgId>| arg.and_then(|arg| ids.get(&arg).copied());
+        let value = |arg: &Option<ArgId>| arg.and_then(|arg| ids[arg.index()]);
         let Some(origin) = op.origin else {
             let mut attributes: Vec<_> =
                 op.attributes.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
@@ -105,13 +104,13 @@ impl Net {
         let node = graph.node(origin);
         let n_inputs = op.inputs.len().max(node.inputs.len());
         for slot in 0..n_inputs {
-            let new = op.input(slot).and_then(|arg| ids.get(&arg).copied());
+            let new = op.input(slot).and_then(|arg| ids[arg.index()]);
             if new != node.input(slot) {
                 patch.set_input(origin, slot, new);
             }
         }
         for index in 0..op.outputs.len().max(node.outputs.len()) {
-            let new = op.output(index).and_then(|arg| ids.get(&arg).copied());
+            let new = op.output(index).and_then(|arg| ids[arg.index()]);
             if new != node.output(index) {
                 patch.set_output(origin, index, new);
             }

@@ -3,6 +3,10 @@
 //! Read from the sources under `core/providers/cuda` and `contrib_ops/cuda` (ORT 1.30-dev): none of them
 //! asks for scratch when it infers. Operators that have a rule are not repeated here.
 
+use std::sync::LazyLock;
+
+use onnxfit_base::Operators;
+
 use crate::program::Node;
 
 const STANDARD: &[&str] = &[
@@ -139,10 +143,6 @@ const CONTRIBUTED: &[&str] = &[
 
 /// Whether an operator's kernel is known to take no scratch.
 pub(super) fn needs_no_scratch(node: &Node) -> bool {
-    let list = match node.domain.as_str() {
-        "" => STANDARD,
-        "com.microsoft" => CONTRIBUTED,
-        _ => return false,
-    };
-    list.contains(&node.op_type.as_str())
+    static TABLE: LazyLock<Operators<()>> = LazyLock::new(|| crate::workspace::names(STANDARD, CONTRIBUTED));
+    TABLE.get(&node.domain, &node.op_type).is_some()
 }

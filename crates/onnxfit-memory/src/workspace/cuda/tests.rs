@@ -19,12 +19,14 @@ fn scratch_on(graph: &str, compute_capability: Option<(u32, u32)>) -> String {
     for node in &mut program.nodes {
         node.provider = NodeProvider::Cuda;
     }
+    let weights = crate::weights::WeightIndex::of(&program);
     let lines = program.nodes.iter().map(|node| {
         let call = Call {
             node,
             sizes: &sizes,
             n_threads: 1,
             program: &program,
+            weights: &weights,
             compute_capability,
             bound: Bound::Expected,
             release: crate::releases::NEWEST_MEASURED,

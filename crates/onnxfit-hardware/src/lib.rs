@@ -22,7 +22,7 @@ pub use accelerator::{Accelerator, accelerators};
 pub use capability::{ComputeCapability, ParseCapabilityError};
 pub use gpu::{ContextBand, Gpu, MemoryBasis, gpus};
 pub use instance::{Availability, CpuArch, Device, Instance, instance, instances};
-pub use price::{Price, PriceKind, PriceList, REFERENCE_REGION, price, spot_price};
+pub use price::{Price, PriceError, PriceKind, PriceList, REFERENCE_REGION, price, spot_price};
 pub use recommend::{Candidate, candidates, candidates_at};
 pub use release::{Execution, OrtGpuRelease, OrtSupport, OrtVersion, Platform, ort_gpu_releases, ort_support};
 pub use target::{Target, TargetError, resolve_target};

@@ -1,10 +1,14 @@
 //! Prices by instance type, region and kind, each with the day it was read.
 
+mod aws;
+
 use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::LazyLock;
 
 use crate::table;
+
+pub use aws::PriceError;
 
 /// The region whose prices are shown where a region's own are unknown.
 pub const REFERENCE_REGION: &str = "us-east-1";
@@ -31,6 +35,8 @@ pub struct Price {
 pub enum PriceKind {
     /// The list price by the hour.
     OnDemand,
+    /// The spot price of one moment, in the cheapest zone of the region.
+    Spot,
     /// A typical saving on the list price: rough, and different in every zone and hour.
     SpotEstimate,
 }
@@ -40,6 +46,7 @@ impl PriceKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::OnDemand => "on-demand",
+            Self::Spot => "spot",
             Self::SpotEstimate => "spot-estimate",
         }
     }
@@ -51,6 +58,7 @@ impl FromStr for PriceKind {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "on-demand" => Ok(Self::OnDemand),
+            "spot" => Ok(Self::Spot),
             "spot-estimate" => Ok(Self::SpotEstimate),
             _ => Err(format!("`{text}` is no kind of price")),
         }
@@ -79,6 +87,30 @@ impl PriceList {
                 .collect()
         });
         &EMBEDDED
+    }
+
+    /// Reads prices as AWS hands them out: an offer file of EC2, the answer of `aws pricing
+    /// get-products` or its products one a line, or the history of spot prices.
+    ///
+    /// # Errors
+    ///
+    /// When it is not JSON of one of these shapes, or holds no price of a type that is known here.
+    pub fn from_aws(text: &[u8]) -> Result<Self, PriceError> {
+        aws::read(text)
+    }
+
+    /// These prices, and where they say nothing the ones of `older`.
+    pub fn over(mut self, older: &Self) -> Self {
+        for (key, price) in &older.prices {
+            self.prices.entry(key.clone()).or_insert_with(|| price.clone());
+        }
+        self
+    }
+
+    /// What an hour at the spot market costs: of one moment where that is known, else a rough figure.
+    pub fn spot(&self, instance: &str, region: &str) -> Option<&Price> {
+        let kinds = [PriceKind::Spot, PriceKind::SpotEstimate];
+        kinds.into_iter().find_map(|kind| self.get(instance, region, kind))
     }
 
     /// One price.

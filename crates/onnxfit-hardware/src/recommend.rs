@@ -26,7 +26,7 @@ pub struct Candidate {
     pub host_spare: Bytes,
     /// On demand, in the region or, where nothing is known about that, in us-east-1: see its `region`.
     pub price: Option<Price>,
-    /// A rough spot price of the same region, where there is one.
+    /// A spot price of the same region, where there is one; its kind says how rough it is.
     pub spot: Option<Price>,
     /// The newest scanned onnxruntime-gpu release that runs there.
     pub release: &'static OrtGpuRelease,
@@ -103,7 +103,7 @@ fn holds(instance: &'static Instance, needed_device: Bytes, needed_host: Bytes) 
 fn priced(mut candidate: Candidate, prices: &PriceList, region: &str, region_shown: &str) -> Option<Candidate> {
     let name = &candidate.instance.name;
     candidate.price = prices.get(name, region_shown, PriceKind::OnDemand).cloned();
-    candidate.spot = prices.get(name, region_shown, PriceKind::SpotEstimate).cloned();
+    candidate.spot = prices.spot(name, region_shown).cloned();
     if candidate.price.is_none() && candidate.instance.availability != Availability::Reserved {
         return None;
     }

@@ -216,6 +216,16 @@ impl<'a> Twin<'a> {
         self.compiled.get_or_init(|| onnxfit_memory::compile_session(self.model, options))
     }
 
+    /// The graph that runs.
+    pub(crate) fn graph(&self) -> &onnxfit_graph::Graph {
+        &self.model.graph
+    }
+
+    /// The tensors of one run.
+    pub(crate) fn sizes(&self, dims: &BTreeMap<String, i64>) -> RunSizes {
+        self.shaped(dims).sized.sizes.clone()
+    }
+
     /// Shapes for these dimensions; names that nobody bound are taken as 1, and said.
     fn shaped(&self, dims: &BTreeMap<String, i64>) -> Rc<Shaped> {
         if let Some(shaped) = self.shaped.borrow().get(dims) {

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use verbs::{check, convert, distill, explain, fix, measure, quantize, recommend, runtime, train};
+use verbs::{check, convert, distill, explain, fix, measure, quantize, recommend, runtime, train, watch};
 
 /// Makes an ONNX model fit the GPU memory it has.
 #[derive(Debug, Parser)]
@@ -43,6 +43,8 @@ enum Verb {
     Train(Box<train::Arguments>),
     /// A student learns from a teacher
     Distill(Box<distill::Arguments>),
+    /// Who holds the memory of the GPUs, live
+    Watch(watch::Arguments),
     /// Which ONNX Runtime is used; install one
     Runtime(runtime::Arguments),
     /// A process of its own for runs that may end it
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         Verb::Recommend(arguments) => recommend::run(&arguments),
         Verb::Train(arguments) => train::run(&arguments),
         Verb::Distill(arguments) => distill::run(&arguments),
+        Verb::Watch(arguments) => watch::run(&arguments),
         Verb::Runtime(arguments) => runtime::run(&arguments),
         Verb::Worker => verbs::worker(),
     };

@@ -17,6 +17,7 @@ pub mod table;
 pub mod timeline;
 pub mod trace;
 pub mod train;
+pub mod watch;
 
 pub use size::Size;
 

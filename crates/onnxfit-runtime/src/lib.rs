@@ -13,6 +13,7 @@ pub mod inputs;
 pub mod install;
 mod json_bytes;
 mod library;
+pub mod live;
 pub mod locate;
 pub mod npy;
 pub mod npz;

@@ -39,6 +39,7 @@ mod timeline;
 mod train;
 mod twin;
 mod verify;
+mod watch;
 mod weights;
 mod workplace;
 
@@ -70,3 +71,4 @@ pub use serde::Serialize;
 pub use session_spec::session_spec;
 pub use train::{DecayChoice, DistillOptions, LossChoice, Recomputing, TeacherPlace, TrainOptions, distill, train};
 pub use verify::VerifyInputs;
+pub use watch::{GpuReading, Readings, Watch};

@@ -10,6 +10,7 @@ pub(crate) mod quantize;
 pub(crate) mod recommend;
 pub(crate) mod runtime;
 pub(crate) mod train;
+pub(crate) mod watch;
 
 use std::io::{self, Write};
 use std::path::PathBuf;

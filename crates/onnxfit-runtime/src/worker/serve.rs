@@ -4,7 +4,8 @@ use std::io::{self, Read, Write};
 use std::time::Instant;
 
 use super::{Answer, Measured, Opened, Request, wire};
-use crate::{Library, RunError, Session, SessionSpec, Tensors};
+use crate::live::LiveFile;
+use crate::{ArenaStats, Library, Provider, RunError, Session, SessionSpec, Tensors};
 
 /// Answers requests until the other side closes its end. An error is one of the pipe; a model's
 /// errors are answers.
@@ -18,7 +19,22 @@ pub fn serve(mut input: impl Read, mut output: impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn answer(request: Request, inputs: Tensors, session: &mut Option<Session>) -> Result<(Answer, Tensors), RunError> {
+/// A loaded model, and what `onnxfit watch` is told of it.
+struct Loaded {
+    session: Session,
+    live: Option<LiveFile>,
+    n_runs: u64,
+}
+
+impl Loaded {
+    fn tell(&mut self, arena: Option<&ArenaStats>) {
+        if let (Some(live), Some(arena)) = (&mut self.live, arena) {
+            live.tell(arena, self.n_runs);
+        }
+    }
+}
+
+fn answer(request: Request, inputs: Tensors, session: &mut Option<Loaded>) -> Result<(Answer, Tensors), RunError> {
     let answer = match request {
         Request::Open { library, spec } => {
             *session = None;
@@ -27,17 +43,17 @@ fn answer(request: Request, inputs: Tensors, session: &mut Option<Session>) -> R
             Answer::Opened(Box::new(information))
         }
         Request::Run { return_outputs } => return run(known(session)?, &inputs, return_outputs),
-        Request::TakeArenaLog => Answer::ArenaLog { lines: known(session)?.take_arena_log() },
-        Request::EndProfiling => Answer::Profile { path: known(session)?.end_profiling()? },
+        Request::TakeArenaLog => Answer::ArenaLog { lines: known(session)?.session.take_arena_log() },
+        Request::EndProfiling => Answer::Profile { path: known(session)?.session.end_profiling()? },
     };
     Ok((answer, Tensors::new()))
 }
 
-fn known(session: &mut Option<Session>) -> Result<&mut Session, RunError> {
+fn known(session: &mut Option<Loaded>) -> Result<&mut Loaded, RunError> {
     session.as_mut().ok_or_else(|| RunError::Worker("was asked to run before it loaded a model".to_owned()))
 }
 
-fn open(library: &'static Library, spec: &SessionSpec) -> Result<(Session, Opened), RunError> {
+fn open(library: &'static Library, spec: &SessionSpec) -> Result<(Loaded, Opened), RunError> {
     let start = Instant::now();
     let session = Session::open(library, spec)?;
     let information = Opened {
@@ -48,10 +64,17 @@ fn open(library: &'static Library, spec: &SessionSpec) -> Result<(Session, Opene
         trace: session.take_trace(),
         seconds: start.elapsed().as_secs_f64(),
     };
-    Ok((session, information))
+    let device = match spec.provider {
+        Provider::Cpu => None,
+        Provider::Cuda { .. } => Some(0),
+    };
+    let mut loaded = Loaded { session, live: LiveFile::announce(&spec.model, device, None), n_runs: 0 };
+    loaded.tell(information.arena.as_ref());
+    Ok((loaded, information))
 }
 
-fn run(session: &mut Session, inputs: &Tensors, return_outputs: bool) -> Result<(Answer, Tensors), RunError> {
+fn run(loaded: &mut Loaded, inputs: &Tensors, return_outputs: bool) -> Result<(Answer, Tensors), RunError> {
+    let session = &mut loaded.session;
     // What was seen between runs belongs to none.
     session.take_trace();
     let start = Instant::now();
@@ -67,5 +90,7 @@ fn run(session: &mut Session, inputs: &Tensors, return_outputs: bool) -> Result<
         seconds,
         warnings: Library::loaded().map(Library::take_warnings).unwrap_or_default(),
     };
+    loaded.n_runs += 1;
+    loaded.tell(measured.arena.as_ref());
     Ok((Answer::Ran(Box::new(measured)), outputs))
 }

@@ -31,9 +31,7 @@ fn types_that_are_too_small_as_it_is_come_with_what_fix_changes() {
         [false, true].map(|whole| view.instances.iter().filter(|view| view.fits_as_it_is == whole).collect());
     assert!(!fitted.is_empty() && !whole.is_empty());
     assert!(
-        fitted
-            .iter()
-            .all(|view| !view.changes.is_empty() && Some(view.budget_bytes.0) < view_least(&answer_least(32)))
+        fitted.iter().all(|view| !view.changes.is_empty() && Some(view.budget_bytes.0) < view_least(&answer_least(32)))
     );
     assert!(whole.iter().all(|view| view.changes.is_empty()));
     assert!(view.instances.iter().filter_map(|view| view.usd_per_hour).is_sorted());

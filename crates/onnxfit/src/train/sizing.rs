@@ -137,9 +137,9 @@ impl Graphs {
         let gradients = session_graph(&plan.gradients.model, weights, request);
         let update = session_graph(&plan.update.model, weights, request);
         let whole = session_graph(&plan.whole, weights, request);
-        let counting = plan.counting.as_ref().map(|model| session_graph(model, weights, request).model);
+        let counting = plan.counting.as_ref().map(|model| session_graph(model, weights, request).model.into_owned());
         let (gradients, update, whole, diagnostics) =
-            (gradients.model, update.model, whole.model, gradients.diagnostics);
+            (gradients.model.into_owned(), update.model.into_owned(), whole.model.into_owned(), gradients.diagnostics);
         Self { gradients, update, whole, counting, diagnostics }
     }
 }

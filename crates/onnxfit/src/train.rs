@@ -217,7 +217,7 @@ impl ArenaBytes for SessionRunner {
     fn arena_bytes(&mut self) -> Result<Bytes, onnxfit_runtime::RunError> {
         let mut total = Bytes::ZERO;
         for session in self.sessions() {
-            total = total + session.arena_stats()?.total_allocated;
+            total += session.arena_stats()?.total_allocated;
         }
         Ok(total)
     }

@@ -12,6 +12,7 @@ pub mod html;
 pub mod measure;
 pub mod quantize;
 pub mod recommend;
+pub mod run;
 mod size;
 pub mod table;
 pub mod timeline;

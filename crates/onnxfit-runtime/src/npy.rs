@@ -96,20 +96,31 @@ pub fn write(tensor: &Tensor) -> Result<Vec<u8>, NpyError> {
         (Some(strings), _) => unicode(strings),
         (None, bytes) => (descr(tensor.element_type())?.to_owned(), bytes.unwrap_or_default().to_vec()),
     };
-    let shape: String = tensor.shape().iter().map(|dim| format!("{dim}, ")).collect();
+    let mut file = header_of(&descr, tensor.shape())?;
+    file.extend_from_slice(&data);
+    Ok(file)
+}
+
+/// The mark and header that the packed bytes of an array follow in its file.
+pub fn write_header(element_type: ElementType, shape: &[u64]) -> Result<Vec<u8>, NpyError> {
+    header_of(&descr(element_type)?, shape)
+}
+
+fn header_of(descr: &str, shape: &[u64]) -> Result<Vec<u8>, NpyError> {
+    let n_dims = shape.len();
+    let shape: String = shape.iter().map(|dim| format!("{dim}, ")).collect();
     // A tuple of one keeps its comma, a longer one drops it.
-    let shape = if tensor.shape().len() > 1 { shape.trim_end_matches(", ") } else { shape.trim_end() };
+    let shape = if n_dims > 1 { shape.trim_end_matches(", ") } else { shape.trim_end() };
     let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({shape}), }}");
     // The data begins at a multiple of 64, the newline included.
     header.push_str(&" ".repeat((64 - (10 + header.len() + 1) % 64) % 64));
     header.push('\n');
     let length = u16::try_from(header.len()).map_err(|_| NpyError::Header("the shape is too long".to_owned()))?;
-    let mut file = Vec::with_capacity(10 + header.len() + data.len());
+    let mut file = Vec::with_capacity(10 + header.len());
     file.extend_from_slice(MARK);
     file.extend_from_slice(&[1, 0]);
     file.extend_from_slice(&length.to_le_bytes());
     file.extend_from_slice(header.as_bytes());
-    file.extend_from_slice(&data);
     Ok(file)
 }
 

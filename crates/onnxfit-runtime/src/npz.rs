@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use onnxfit_base::Bytes;
 use zip::result::ZipError;
@@ -13,7 +13,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use crate::npy::{self, NpyError};
-use crate::{Tensor, Tensors};
+use crate::{ElementType, Tensor, Tensors};
 
 /// Most bytes that all arrays of one file may take together.
 pub const UNPACKED_BYTES_MAX: Bytes = Bytes::gib(64);
@@ -147,6 +147,45 @@ pub fn write_to(writer: impl Write + Seek, path: &str, tensors: &Tensors) -> Res
         archive.write_all(&bytes).map_err(fail)?;
     }
     archive.finish().map_err(|error| fail(error.into()))?.flush().map_err(fail)
+}
+
+/// An array whose packed bytes lie in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArrayFile {
+    /// Its name.
+    pub name: String,
+    /// Element type.
+    pub element_type: ElementType,
+    /// Shape.
+    pub shape: Vec<u64>,
+    /// The file with its bytes, and nothing else.
+    pub bytes: PathBuf,
+}
+
+/// Writes arrays that lie in files, and small ones from memory, as one new `.npz`.
+pub fn write_files(path: &Path, files: &[ArrayFile], small: &Tensors) -> Result<(), NpzError> {
+    let shown = path.display().to_string();
+    let fail = |source: io::Error| NpzError::Io { path: shown.clone(), source };
+    let bad = |name: &str, source| NpzError::Array { path: shown.clone(), name: name.to_owned(), source };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut whole = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
+    let mut archive = ZipWriter::new(BufWriter::new(whole.as_file_mut()));
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(true);
+    for file in files {
+        let header = npy::write_header(file.element_type, &file.shape).map_err(|error| bad(&file.name, error))?;
+        archive.start_file(format!("{}.npy", file.name), options).map_err(|error| fail(error.into()))?;
+        archive.write_all(&header).map_err(fail)?;
+        let mut bytes = File::open(&file.bytes).map_err(fail)?;
+        io::copy(&mut bytes, &mut archive).map_err(fail)?;
+    }
+    for (name, tensor) in small.iter() {
+        let bytes = npy::write(tensor).map_err(|error| bad(name, error))?;
+        archive.start_file(format!("{name}.npy"), options).map_err(|error| fail(error.into()))?;
+        archive.write_all(&bytes).map_err(fail)?;
+    }
+    archive.finish().map_err(|error| fail(error.into()))?.flush().map_err(fail)?;
+    whole.persist(path).map_err(|error| fail(error.error))?;
+    Ok(())
 }
 
 #[cfg(test)]

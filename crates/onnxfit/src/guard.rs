@@ -29,6 +29,9 @@ pub struct GuardSetup {
     pub batch_dim: Option<String>,
     /// Where to keep what is learned about the machine.
     pub learned: Option<PathBuf>,
+    /// The most that a run may take where neither target nor arena says: host memory that is
+    /// free, for one.
+    pub limit: Option<Bytes>,
     /// Install nothing.
     pub offline: bool,
 }
@@ -65,7 +68,8 @@ pub fn guard_plan(model: &Model, request: &Request, setup: &GuardSetup) -> Resul
         limit: match request.provider {
             Provider::Cuda => request.arena_limit.or(request.budget()),
             Provider::Cpu => request.limit(),
-        },
+        }
+        .or(setup.limit),
         learned,
         held_by_others: Bytes::ZERO,
     };
@@ -117,6 +121,7 @@ fn cut(model: &GraphModel, split: &BatchSplit) -> Cut {
     let fed: Vec<String> = graph.required_inputs().filter_map(symbols).flatten().collect();
     let follows = |names: Vec<String>| names.iter().all(|name| fed.contains(name));
     Cut {
+        dim: split.dim.clone(),
         inputs: split.inputs.clone(),
         outputs: split.outputs.clone(),
         shapes_follow: graph.outputs().iter().all(|id| symbols(*id).is_some_and(follows)),

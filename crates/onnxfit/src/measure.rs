@@ -29,7 +29,7 @@ use crate::twin::Twin;
 use crate::verify::{VerifyInputs, inputs};
 use crate::{Error, Model, library, weights};
 
-use copy::RunnableCopy;
+pub(crate) use copy::RunnableCopy;
 pub use copy::write_runnable;
 use reading::{Reading, read};
 pub use sweep::{SweepOptions, sweep};

@@ -8,6 +8,8 @@ use crate::{TensorInfo, Tensors};
 /// How requests of a model may be cut along their batch, as was proven from the graph.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cut {
+    /// The name of the batch's dimension.
+    pub dim: String,
     /// The axis of the rows, for each input that has them.
     pub inputs: BTreeMap<String, usize>,
     /// The axis of the rows, for each output that has them.

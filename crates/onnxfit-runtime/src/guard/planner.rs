@@ -122,6 +122,11 @@ impl Planner {
         Self { limit: options.limit, in_bytes: None, in_rows: None, counts: Counts::default(), changed: false }
     }
 
+    /// The most that a run may take, as far as it was given.
+    pub fn limit(&self) -> Option<Bytes> {
+        self.limit
+    }
+
     /// What has happened so far.
     pub fn counts(&self) -> Counts {
         self.counts

@@ -120,6 +120,11 @@ impl Guard {
         self.cut.as_ref()
     }
 
+    /// The most that a run may take, as far as it was given.
+    pub fn limit(&self) -> Option<Bytes> {
+        self.planner.limit()
+    }
+
     /// What has happened so far.
     pub fn counts(&self) -> Counts {
         self.planner.counts()
@@ -129,6 +134,12 @@ impl Guard {
     pub fn bytes_needed(&mut self, inputs: &Tensors) -> Option<Bytes> {
         self.counted.count(self.cut.as_ref(), &self.inputs, inputs);
         self.needs.bytes_needed(&self.counted.sizes, self.counted.rows)
+    }
+
+    /// The rows of a request: 1 where it may not be cut.
+    pub fn rows(&mut self, inputs: &Tensors) -> u64 {
+        self.counted.count(self.cut.as_ref(), &self.inputs, inputs);
+        self.counted.rows
     }
 
     /// Writes what was learned now, rather than when this is dropped.

@@ -8,7 +8,7 @@ use crate::progress::{Progress, Stage};
 use crate::{Error, Model, weights};
 
 /// A model file that can run; a copy is removed with this.
-pub(super) struct RunnableCopy<'a> {
+pub(crate) struct RunnableCopy<'a> {
     model: Whose<'a>,
     _folder: Option<Folder>,
 }
@@ -31,7 +31,7 @@ pub fn write_runnable(model: &Model, seed: u64, path: &Path, progress: &dyn Prog
 
 impl<'a> RunnableCopy<'a> {
     /// The model itself where all its weights are there; else a copy in a temporary folder.
-    pub(super) fn make(model: &'a Model, seed: Option<u64>, progress: &dyn Progress) -> Result<Self, Error> {
+    pub(crate) fn make(model: &'a Model, seed: Option<u64>, progress: &dyn Progress) -> Result<Self, Error> {
         let absent = weights::absent(model);
         let Some(first) = absent.first() else { return Ok(Self { model: Whose::Own(model), _folder: None }) };
         let Some(seed) = seed else {
@@ -47,14 +47,14 @@ impl<'a> RunnableCopy<'a> {
     }
 
     /// What runs.
-    pub(super) fn model(&self) -> &Model {
+    pub(crate) fn model(&self) -> &Model {
         match &self.model {
             Whose::Own(model) => model,
             Whose::Copy(model) => model,
         }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.model().file().path()
     }
 }

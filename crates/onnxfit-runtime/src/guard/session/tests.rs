@@ -33,7 +33,7 @@ fn rows(count: u64) -> Tensors {
 
 fn cut() -> Cut {
     let axes = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), 0)).collect();
-    Cut { inputs: axes(&["x"]), outputs: axes(&["y", "z"]), shapes_follow: true }
+    Cut { dim: "n".to_owned(), inputs: axes(&["x"]), outputs: axes(&["y", "z"]), shapes_follow: true }
 }
 
 /// Four values of a row at once, beside 16 KiB that loading takes.

@@ -28,7 +28,7 @@ pub(crate) fn runnable(source: &str) -> (tempfile::TempDir, Model) {
 
 pub(crate) fn cut_of_tagger() -> Cut {
     let axes = |name: &str| [(name.to_owned(), 0)].into_iter().collect();
-    Cut { inputs: axes("x"), outputs: axes("y"), shapes_follow: true }
+    Cut { dim: "batch".to_owned(), inputs: axes("x"), outputs: axes("y"), shapes_follow: true }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Puts together what [`onnxfit_runtime::guard`] asks for: the session that a request describes,
 //! the proof that its batch may be cut, and what each size takes.
 
-mod needs;
+pub(crate) mod needs;
 
 use std::path::{Path, PathBuf};
 

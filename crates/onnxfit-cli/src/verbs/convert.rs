@@ -77,7 +77,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         no_run: arguments.no_run,
         force: arguments.force,
         offline: arguments.offline,
-        worker: std::env::current_exe()?,
+        worker: super::program()?,
     };
     let bar = Bar::new();
     let view = onnxfit::convert(&model, &request, &options, &bar)?;
@@ -106,7 +106,7 @@ fn bytes_in(arguments: &Arguments, pairs: &[(String, String)], model: &Model, re
         random_weights: arguments.random_weights,
         force: arguments.force,
         offline: arguments.offline,
-        worker: std::env::current_exe()?,
+        worker: super::program()?,
     };
     let bar = Bar::new();
     let view = onnxfit::bytes_in(model, request, &options, &bar)?;

@@ -86,7 +86,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         random_weights: arguments.random_weights,
         force: arguments.force,
         offline: arguments.offline,
-        worker: std::env::current_exe()?,
+        worker: super::program()?,
     };
     let bar = Bar::new();
     let view = onnxfit::fix(&model, &request, &options, &bar)?;

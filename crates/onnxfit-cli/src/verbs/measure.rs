@@ -60,7 +60,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         random_weights: arguments.random_weights,
         trace: arguments.trace.is_some(),
         offline: arguments.offline,
-        worker: std::env::current_exe()?,
+        worker: super::program()?,
     };
     let bar = Bar::new();
     if let Some((dim, sizes)) = &arguments.sweep {

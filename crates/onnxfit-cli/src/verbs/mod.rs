@@ -8,14 +8,35 @@ pub(crate) mod fix;
 pub(crate) mod measure;
 pub(crate) mod quantize;
 pub(crate) mod recommend;
+pub(crate) mod run;
 pub(crate) mod runtime;
 pub(crate) mod train;
 pub(crate) mod watch;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
+
+/// What starts this command again, where that is not the running program.
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
+/// Says what starts this command again.
+pub(crate) fn set_program(program: Option<PathBuf>) {
+    if let Some(program) = program {
+        // The first caller of a process is the one that started it.
+        let _ = PROGRAM.set(program);
+    }
+}
+
+/// The program that serves runs when started with `__worker`.
+pub(crate) fn program() -> Result<PathBuf> {
+    match PROGRAM.get() {
+        Some(program) => Ok(program.clone()),
+        None => std::env::current_exe().context("cannot tell which program this is"),
+    }
+}
 
 /// Serves runs to the process that started this one.
 pub(crate) fn worker() -> Result<u8> {

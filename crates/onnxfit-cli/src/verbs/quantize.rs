@@ -125,7 +125,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         metric_command: arguments.metric_command.clone(),
         force: arguments.force,
         offline: arguments.offline,
-        worker: std::env::current_exe()?,
+        worker: super::program()?,
     };
     let bar = Bar::new();
     let view = onnxfit::quantize(&model, &request, &options, &bar)?;

@@ -187,4 +187,4 @@ impl TwinNeeds {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

@@ -28,8 +28,8 @@ type Chunk = Result<(u64, Tensors), Error>;
 impl Chunks {
     /// Opens a file of inputs, or a folder of samples.
     pub(super) fn open(path: &Path, names: &[String], cut: Option<&Cut>) -> Result<Self, Error> {
-        let metadata = std::fs::metadata(path)
-            .map_err(|source| Error::Io { action: "read", path: path.to_owned(), source })?;
+        let metadata =
+            std::fs::metadata(path).map_err(|source| Error::Io { action: "read", path: path.to_owned(), source })?;
         let is_npz = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npz"));
         let along_first = cut.is_some_and(|cut| names.iter().all(|name| cut.inputs.get(name) == Some(&0)));
         if is_npz && (metadata.len() <= READ_AT_ONCE_MAX || !along_first) {
@@ -64,7 +64,10 @@ impl Chunks {
         match self {
             Self::Whole(inputs) => Ok(Box::new(std::iter::once(Ok((1, inputs.clone()))))),
             Self::InMemory { inputs, n_rows } => {
-                let step = rows_at_once(*n_rows, inputs.iter().filter_map(|(_, tensor)| tensor.bytes()).map(<[u8]>::len).sum());
+                let step = rows_at_once(
+                    *n_rows,
+                    inputs.iter().filter_map(|(_, tensor)| tensor.bytes()).map(<[u8]>::len).sum(),
+                );
                 let (inputs, n_rows, cut) = (inputs.clone(), *n_rows, cut.cloned());
                 let starts = (first..n_rows).step_by(usize::try_from(step).unwrap_or(usize::MAX));
                 Ok(Box::new(starts.map(move |start| {

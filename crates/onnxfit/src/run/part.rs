@@ -122,7 +122,9 @@ impl Part {
         let mut views = Vec::new();
         for (at, noted) in self.note.outputs.iter().enumerate() {
             let mut shape = noted.shape.clone();
-            if noted.has_rows && let Some(first) = shape.first_mut() {
+            if noted.has_rows
+                && let Some(first) = shape.first_mut()
+            {
                 *first *= self.note.n_rows;
             }
             let element_type = ElementType::ALL.iter().find(|kind| kind.to_string() == noted.element_type);

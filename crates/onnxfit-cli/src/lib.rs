@@ -1,0 +1,110 @@
+//! The command `onnxfit`: makes an ONNX model fit the GPU memory it has.
+//!
+//! stdout is the answer, stderr the talk and the progress; exit codes are 0 yes, 1 no, 2 could
+//! not tell.
+
+mod arguments;
+mod output;
+mod progress;
+mod verbs;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use verbs::{check, convert, distill, explain, fix, measure, quantize, recommend, run, runtime, train, watch};
+
+/// Makes an ONNX model fit the GPU memory it has.
+#[derive(Debug, Parser)]
+#[command(name = "onnxfit", version, max_term_width = 100)]
+struct Command {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Does it fit, what holds the bytes, which node fails
+    Check(check::Arguments),
+    /// Make it fit, prove it, write model and session options
+    Fix(fix::Arguments),
+    /// The same model in half precision, measured and verified
+    Convert(convert::Arguments),
+    /// Fewer bits a number, as few as the answers allow
+    Quantize(quantize::Arguments),
+    /// A real run beside the prediction, and how far the two agree
+    Measure(measure::Arguments),
+    /// Run it over a file of inputs of any size, never out of memory
+    Run(run::Arguments),
+    /// What this error message means, what caused it, what to do
+    Explain(explain::Arguments),
+    /// The cheapest AWS instances it fits on
+    Recommend(recommend::Arguments),
+    /// Learns from samples, with gradients on stock ONNX Runtime, on the memory that is there
+    Train(Box<train::Arguments>),
+    /// A student learns from a teacher
+    Distill(Box<distill::Arguments>),
+    /// Who holds the memory of the GPUs, live
+    Watch(watch::Arguments),
+    /// Which ONNX Runtime is used; install one
+    Runtime(runtime::Arguments),
+    /// A process of its own for runs that may end it
+    #[command(name = "__worker", hide = true)]
+    Worker,
+}
+
+/// Runs the command with these arguments, the program's name first, and returns its exit code.
+///
+/// `program` is what starts this command again as a worker, where that is not the running program:
+/// a script of Python's, for one.
+pub fn main(arguments: impl IntoIterator<Item = OsString>, program: Option<PathBuf>) -> u8 {
+    let command = match Command::try_parse_from(arguments) {
+        Ok(command) => command,
+        Err(error) => {
+            // Nothing is left to tell if even stderr is closed.
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).unwrap_or(2);
+        }
+    };
+    verbs::set_program(program);
+    let result = match command.verb {
+        Verb::Check(arguments) => check::run(&arguments),
+        Verb::Fix(arguments) => fix::run(&arguments),
+        Verb::Convert(arguments) => convert::run(&arguments),
+        Verb::Quantize(arguments) => quantize::run(&arguments),
+        Verb::Measure(arguments) => measure::run(&arguments),
+        Verb::Run(arguments) => run::run(&arguments),
+        Verb::Explain(arguments) => explain::run(&arguments),
+        Verb::Recommend(arguments) => recommend::run(&arguments),
+        Verb::Train(arguments) => train::run(&arguments),
+        Verb::Distill(arguments) => distill::run(&arguments),
+        Verb::Watch(arguments) => watch::run(&arguments),
+        Verb::Runtime(arguments) => runtime::run(&arguments),
+        Verb::Worker => verbs::worker(),
+    };
+    match result {
+        Ok(code) => code,
+        // A reader that has seen enough, such as `head`, is no failure of ours.
+        Err(error) if is_broken_pipe(&error) => 0,
+        Err(error) => {
+            let mut stderr = std::io::stderr().lock();
+            // Nothing is left to tell if even stderr is closed.
+            let _ = match error.downcast_ref::<onnxfit::Error>() {
+                // It names its source itself.
+                Some(error) => writeln!(stderr, "error: {error}"),
+                None => writeln!(stderr, "error: {error:#}"),
+            };
+            if let Some(hint) = error.downcast_ref::<onnxfit::Error>().and_then(onnxfit::Error::hint) {
+                let _ = writeln!(stderr, "  hint: {hint}");
+            }
+            2
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+}

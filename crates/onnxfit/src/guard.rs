@@ -71,7 +71,7 @@ pub fn guard_plan(model: &Model, request: &Request, setup: &GuardSetup) -> Resul
         }
         .or(setup.limit),
         learned,
-        held_by_others: Bytes::ZERO,
+        ..GuardOptions::default()
     };
     Ok(GuardPlan { spec, options, diagnostics })
 }

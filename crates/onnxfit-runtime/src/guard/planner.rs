@@ -69,6 +69,8 @@ pub struct Counts {
     pub runs: u64,
     /// Runs that ended because memory ran out: what was executed in vain.
     pub out_of_memory: u64,
+    /// The rows of those runs.
+    pub rows_in_vain: u64,
     /// Times the arena was made to give back what it does not use.
     pub shrinks: u64,
     /// Times more was tried than was believed to be there.
@@ -248,8 +250,9 @@ impl Planner {
         failure: &OutOfMemory,
         situation: &mut dyn Situation,
     ) -> Result<(), Box<DoesNotFit>> {
-        self.counts.out_of_memory += 1;
         let n = piece.rows.end - piece.rows.start;
+        self.counts.out_of_memory += 1;
+        self.counts.rows_in_vain += n;
         let need = situation.need(n);
         job.in_bytes = need.is_some();
         let room = situation.room();

@@ -30,11 +30,21 @@ pub struct GuardOptions {
     pub learned: Option<LearnedLimits>,
     /// What the arena held already when the session was loaded into it, if it is shared.
     pub held_by_others: Bytes,
+    /// Whether the arena's counters are read once memory has run out. They do not know of other
+    /// processes on the same card.
+    pub reads_counters: bool,
 }
 
 impl Default for GuardOptions {
     fn default() -> Self {
-        Self { cut: None, needs: Box::new(NothingKnown), limit: None, learned: None, held_by_others: Bytes::ZERO }
+        Self {
+            cut: None,
+            needs: Box::new(NothingKnown),
+            limit: None,
+            learned: None,
+            held_by_others: Bytes::ZERO,
+            reads_counters: true,
+        }
     }
 }
 
@@ -50,6 +60,7 @@ pub struct Guard {
     counted: Counted,
     /// What the session holds between runs.
     own_bytes: Bytes,
+    reads_counters: bool,
     /// Shapes of one row's outputs, by the sizes of the request.
     shapes: Vec<(Vec<u64>, Vec<RowShape>)>,
     learned: Option<LearnedLimits>,
@@ -90,6 +101,7 @@ impl Guard {
             planner,
             counted: Counted::default(),
             own_bytes: stats.map_or(Bytes::ZERO, |stats| stats.in_use).saturating_sub(options.held_by_others),
+            reads_counters: options.reads_counters,
             shapes: Vec::new(),
             learned: options.learned,
             written: None,
@@ -156,7 +168,7 @@ impl Guard {
             self;
         let binder = binder.as_ref().filter(|_| all_packed(inputs));
         let session = std::cell::RefCell::new(session);
-        let room = || room(&session.borrow(), *own_bytes);
+        let room = || if *reads_counters { room(&session.borrow(), *own_bytes) } else { None };
         let mut asked = Asked { needs: needs.as_ref(), sizes: &counted.sizes, room };
         let mut job = planner.begin(counted.rows, counted.cuttable, &mut asked);
         let known = shapes.iter().find(|(sizes, _)| *sizes == counted.sizes).map(|(_, rows)| rows.as_slice());

@@ -69,7 +69,55 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, program: Option<PathB
         }
     };
     verbs::set_program(program);
-    let result = match command.verb {
+    match carry_out(command) {
+        Ok(code) => code,
+        // A reader that has seen enough, such as `head`, is no failure of ours.
+        Err(error) if is_broken_pipe(&error) => 0,
+        Err(error) => {
+            let mut stderr = std::io::stderr().lock();
+            let (message, hint) = told(&error);
+            // Nothing is left to tell if even stderr is closed.
+            let _ = writeln!(stderr, "error: {message}");
+            if let Some(hint) = hint {
+                let _ = writeln!(stderr, "  hint: {hint}");
+            }
+            2
+        }
+    }
+}
+
+/// What a verb answered, for programs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// 0 yes, 1 no, 2 could not tell.
+    pub code: u8,
+    /// The answer as JSON, if there is one.
+    pub json: String,
+    /// The answer as the command prints it.
+    pub text: String,
+    /// Why there is none, and what to do about it.
+    pub error: Option<(String, Option<String>)>,
+}
+
+/// Carries out one verb and returns its answer instead of printing it.
+pub fn ask(arguments: impl IntoIterator<Item = OsString>, program: Option<PathBuf>) -> Answer {
+    let command = match Command::try_parse_from(arguments) {
+        Ok(command) => command,
+        Err(error) => {
+            let message = error.to_string().trim_start_matches("error: ").trim_end().to_owned();
+            return Answer { code: 2, error: Some((message, None)), ..Answer::default() };
+        }
+    };
+    verbs::set_program(program);
+    let (result, (json, text)) = verbs::captured(|| carry_out(command));
+    match result {
+        Ok(code) => Answer { code, json, text, error: None },
+        Err(error) => Answer { code: 2, json, text, error: Some(told(&error)) },
+    }
+}
+
+fn carry_out(command: Command) -> anyhow::Result<u8> {
+    match command.verb {
         Verb::Check(arguments) => check::run(&arguments),
         Verb::Fix(arguments) => fix::run(&arguments),
         Verb::Convert(arguments) => convert::run(&arguments),
@@ -83,24 +131,15 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, program: Option<PathB
         Verb::Watch(arguments) => watch::run(&arguments),
         Verb::Runtime(arguments) => runtime::run(&arguments),
         Verb::Worker => verbs::worker(),
-    };
-    match result {
-        Ok(code) => code,
-        // A reader that has seen enough, such as `head`, is no failure of ours.
-        Err(error) if is_broken_pipe(&error) => 0,
-        Err(error) => {
-            let mut stderr = std::io::stderr().lock();
-            // Nothing is left to tell if even stderr is closed.
-            let _ = match error.downcast_ref::<onnxfit::Error>() {
-                // It names its source itself.
-                Some(error) => writeln!(stderr, "error: {error}"),
-                None => writeln!(stderr, "error: {error:#}"),
-            };
-            if let Some(hint) = error.downcast_ref::<onnxfit::Error>().and_then(onnxfit::Error::hint) {
-                let _ = writeln!(stderr, "  hint: {hint}");
-            }
-            2
-        }
+    }
+}
+
+/// What went wrong, and what to do about it.
+fn told(error: &anyhow::Error) -> (String, Option<String>) {
+    match error.downcast_ref::<onnxfit::Error>() {
+        // It names its source itself.
+        Some(error) => (error.to_string(), error.hint()),
+        None => (format!("{error:#}"), None),
     }
 }
 

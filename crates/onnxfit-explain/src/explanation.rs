@@ -157,7 +157,11 @@ struct JsonSetting<'a> {
 impl Explanation {
     /// The explanation as JSON, keys in the order of the contract.
     pub fn to_json(&self) -> serde_json::Result<String> {
-        serde_json::to_string_pretty(&Json {
+        serde_json::to_string_pretty(self)
+    }
+
+    fn json(&self) -> Json<'_> {
+        Json {
             schema: SCHEMA,
             is_oom: self.is_oom,
             memory: self.memory,
@@ -181,7 +185,13 @@ impl Explanation {
             repeats: self.repeats,
             readings: &self.readings,
             settings: self.settings.iter().map(json_setting).collect(),
-        })
+        }
+    }
+}
+
+impl Serialize for Explanation {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.json().serialize(serializer)
     }
 }
 

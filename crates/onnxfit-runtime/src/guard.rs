@@ -17,7 +17,7 @@ mod learned;
 mod planner;
 mod session;
 
-pub use cut::Cut;
+pub use cut::{Counted, Cut};
 pub use error::{DoesNotFit, GuardError};
 pub use learned::{LearnedLimits, LearnedRoom};
 pub use planner::{Counts, Job, Piece, Planner, PlannerOptions, Situation};

@@ -21,11 +21,11 @@ use onnxfit_report::train::{MemoryView, TrainView};
 use onnxfit_runtime::Library;
 use onnxfit_train::{Answers, Checkpoints, Feeds, Fit, FitError, SessionRunner, Trainer, fit};
 
-use crate::workplace::Workplace;
 use crate::progress::Progress;
 use crate::request::Provider;
 use crate::session_spec::session_spec;
 use crate::verify::runtime_error;
+use crate::workplace::Workplace;
 use crate::{Error, Model, Request, library};
 
 pub use distill::{DistillOptions, TeacherPlace, distill};

@@ -6,11 +6,11 @@ mod campaign;
 
 #[test]
 fn every_request_is_answered_rightly_while_memory_runs_out_again_and_again() {
-    let Some(report) = campaign::soak(250, 11) else {
+    let Some(report) = campaign::soak(80, 11) else {
         eprintln!("skipped: no ONNX Runtime was found");
         return;
     };
     let table = report.table();
     assert!(report.is_good(), "{table}");
-    assert!(report.ways[0].n_out_of_memory > 10, "{table}");
+    assert!(report.ways[0].n_out_of_memory > 3, "{table}");
 }

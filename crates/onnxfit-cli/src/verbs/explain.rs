@@ -1,7 +1,7 @@
 //! `onnxfit explain`: what this error message means, what caused it, what to do.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -41,16 +41,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         let file = File::open(&arguments.log).with_context(|| format!("cannot open `{path}`"))?;
         onnxfit::explain(file, context).with_context(|| format!("cannot read `{path}`"))?
     };
-    let mut stdout = io::stdout().lock();
-    if arguments.json {
-        writeln!(stdout, "{}", explanation.to_json()?)?;
-    } else {
-        write!(stdout, "{explanation}")?;
+    super::answer(arguments.json, &explanation, |out| {
+        write!(out, "{explanation}")?;
         if let (Some(true), Some(model)) = (explanation.is_oom, &arguments.model) {
             let on = arguments.on.as_deref().unwrap_or("g4dn.xlarge");
-            writeln!(stdout, "\nto make it fit: onnxfit fix {} --on {on} --dim … -o fitted", model.display())?;
+            writeln!(out, "\nto make it fit: onnxfit fix {} --on {on} --dim … -o fitted", model.display())?;
         }
-    }
+        Ok(())
+    })?;
     Ok(match explanation.is_oom {
         Some(true) => 0,
         Some(false) => 1,

@@ -13,6 +13,7 @@ pub(crate) mod runtime;
 pub(crate) mod train;
 pub(crate) mod watch;
 
+use std::cell::RefCell;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -44,12 +45,31 @@ pub(crate) fn worker() -> Result<u8> {
     Ok(0)
 }
 
+thread_local! {
+    /// Where an answer goes that a program asked for: JSON and text.
+    static CAPTURED: RefCell<Option<(String, String)>> = const { RefCell::new(None) };
+}
+
+/// Does something, and keeps the answer that it gives on this thread from stdout.
+pub(crate) fn captured<T>(doing: impl FnOnce() -> T) -> (T, (String, String)) {
+    CAPTURED.set(Some(Default::default()));
+    let done = doing();
+    (done, CAPTURED.take().unwrap_or_default())
+}
+
 /// Writes an answer as JSON, or as text.
 fn answer<T: onnxfit::Serialize>(
     json: bool,
     view: &T,
     text: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<()> {
+    if CAPTURED.with_borrow(Option::is_some) {
+        let mut shown = Vec::new();
+        text(&mut shown)?;
+        let answer = (serde_json::to_string(view)?, String::from_utf8_lossy(&shown).into_owned());
+        CAPTURED.set(Some(answer));
+        return Ok(());
+    }
     let mut stdout = io::BufWriter::new(io::stdout().lock());
     if json {
         serde_json::to_writer_pretty(&mut stdout, view)?;

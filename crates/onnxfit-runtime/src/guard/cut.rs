@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::BytesNeeded;
-use crate::{TensorInfo, Tensors};
 
 /// How requests of a model may be cut along their batch, as was proven from the graph.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,33 +19,37 @@ pub struct Cut {
 
 /// A request as it is counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counted {
+pub struct Counted {
     /// Rows; 1 where nothing can be cut.
-    pub(super) rows: u64,
-    pub(super) cuttable: bool,
+    pub rows: u64,
+    /// Whether the rows may be cut apart.
+    pub cuttable: bool,
     /// All sizes of all inputs, in the model's order, with one row's size where rows lie.
-    pub(super) sizes: Vec<u64>,
+    pub sizes: Vec<u64>,
 }
 
 impl Counted {
-    /// Counts a request that was checked against the model's inputs.
-    pub(super) fn count(&mut self, cut: Option<&Cut>, infos: &[TensorInfo], inputs: &Tensors) {
+    /// Counts a request by the names of the model's inputs and the shapes that they are given in.
+    pub fn count<'a>(
+        &mut self,
+        cut: Option<&Cut>,
+        names: impl Iterator<Item = &'a str> + Clone,
+        shape: impl Fn(&str) -> Option<&'a [u64]>,
+    ) {
         let axis = |name: &str| cut.and_then(|cut| cut.inputs.get(name)).copied();
-        let size = |info: &TensorInfo| {
-            let axis = axis(&info.name)?;
-            inputs.get(&info.name)?.shape().get(axis).copied()
-        };
-        let rows = infos.iter().filter_map(size).min().unwrap_or(1);
+        let size = |name: &str| shape(name)?.get(axis(name)?).copied();
+        let sizes = names.clone().filter_map(size);
+        let rows = sizes.clone().min().unwrap_or(1);
         // An input may have several entries for each row, but the same number for all.
-        let even = rows > 0 && infos.iter().filter_map(size).all(|size| size % rows == 0);
-        let missing = infos.iter().any(|info| axis(&info.name).is_some() && size(info).is_none());
+        let even = rows > 0 && sizes.clone().all(|size| size % rows == 0);
+        let missing = names.clone().any(|name| axis(name).is_some() && size(name).is_none());
         self.cuttable = cut.is_some() && even && !missing;
         self.rows = if self.cuttable { rows } else { 1 };
         self.sizes.clear();
-        for info in infos {
-            let Some(tensor) = inputs.get(&info.name) else { continue };
-            let axis = axis(&info.name).filter(|_| self.cuttable);
-            let sizes = tensor.shape().iter().enumerate();
+        for name in names {
+            let Some(shape) = shape(name) else { continue };
+            let axis = axis(name).filter(|_| self.cuttable);
+            let sizes = shape.iter().enumerate();
             self.sizes.extend(sizes.map(|(at, dim)| if axis == Some(at) { dim / rows } else { *dim }));
         }
     }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::error::GuardError;
+use super::planner::Planner;
 
 /// The form of the file.
 const SCHEMA: &str = "onnxfit.limits/1";
@@ -27,9 +28,9 @@ pub struct LearnedRoom {
 
 /// A session's entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Entry {
-    pub(super) bytes: Option<LearnedRoom>,
-    pub(super) rows: Option<LearnedRoom>,
+struct Entry {
+    bytes: Option<LearnedRoom>,
+    rows: Option<LearnedRoom>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -48,13 +49,26 @@ pub struct LearnedLimits {
 }
 
 impl LearnedLimits {
+    /// Tells a planner what is known.
+    pub fn recall(&self, planner: &mut Planner) -> Result<(), GuardError> {
+        let entry = self.read()?;
+        planner.recall(entry.bytes, entry.rows);
+        Ok(())
+    }
+
+    /// Keeps what a planner has learned.
+    pub fn keep(&self, planner: &Planner) -> Result<(), GuardError> {
+        let (bytes, rows) = planner.learned();
+        self.write(Entry { bytes, rows })
+    }
+
     /// What is known; nothing if there is no file, or one of another form.
-    pub(super) fn read(&self) -> Result<Entry, GuardError> {
+    fn read(&self) -> Result<Entry, GuardError> {
         Ok(self.file()?.sessions.get(&self.key).copied().unwrap_or_default())
     }
 
     /// Puts this session's entry in the place of its old one.
-    pub(super) fn write(&self, entry: Entry) -> Result<(), GuardError> {
+    fn write(&self, entry: Entry) -> Result<(), GuardError> {
         let fail = |source| GuardError::Learned { action: "write", path: self.path.clone(), source };
         let mut file = self.file()?;
         file.schema = SCHEMA.to_owned();

@@ -7,7 +7,7 @@ use onnxfit_base::Bytes;
 use super::assembly::{Assembly, RowShape, row_shapes};
 use super::cut::{Asked, Counted, Cut};
 use super::error::GuardError;
-use super::learned::{Entry, LearnedLimits};
+use super::learned::LearnedLimits;
 use super::planner::{Counts, Piece, Planner, PlannerOptions};
 use super::{BytesNeeded, NothingKnown};
 use crate::session::bound::{Binder, Feed, RunKind, all_packed, signed};
@@ -85,8 +85,7 @@ impl Guard {
         }
         let mut planner = Planner::new(PlannerOptions { limit: options.limit.or(limit_of_arena) });
         if let Some(learned) = &options.learned {
-            let entry = learned.read()?;
-            planner.recall(entry.bytes, entry.rows);
+            learned.recall(&mut planner)?;
         }
         let is_tensor = |info: &TensorInfo| info.element_type.is_some_and(|kind| kind != ElementType::String);
         // Without an arena nothing can be shrunk, and texts are no bytes that could lie elsewhere.
@@ -113,7 +112,8 @@ impl Guard {
     /// Runs a request of any size; rows come back in order.
     pub fn run(&mut self, inputs: &Tensors) -> Result<Tensors, GuardError> {
         self.session.check_inputs(inputs)?;
-        self.counted.count(self.cut.as_ref(), &self.inputs, inputs);
+        let shape = |name: &str| inputs.get(name).map(Tensor::shape);
+        self.counted.count(self.cut.as_ref(), self.inputs.iter().map(|info| info.name.as_str()), shape);
         let answer = self.run_counted(inputs);
         self.unwritten |= self.planner.take_changed();
         if self.unwritten && self.written.is_none_or(|written| written.elapsed() >= WRITTEN_EVERY) {
@@ -144,13 +144,15 @@ impl Guard {
 
     /// What a request of these inputs is predicted to take as a whole.
     pub fn bytes_needed(&mut self, inputs: &Tensors) -> Option<Bytes> {
-        self.counted.count(self.cut.as_ref(), &self.inputs, inputs);
+        let shape = |name: &str| inputs.get(name).map(Tensor::shape);
+        self.counted.count(self.cut.as_ref(), self.inputs.iter().map(|info| info.name.as_str()), shape);
         self.needs.bytes_needed(&self.counted.sizes, self.counted.rows)
     }
 
     /// The rows of a request: 1 where it may not be cut.
     pub fn rows(&mut self, inputs: &Tensors) -> u64 {
-        self.counted.count(self.cut.as_ref(), &self.inputs, inputs);
+        let shape = |name: &str| inputs.get(name).map(Tensor::shape);
+        self.counted.count(self.cut.as_ref(), self.inputs.iter().map(|info| info.name.as_str()), shape);
         self.counted.rows
     }
 
@@ -158,14 +160,24 @@ impl Guard {
     pub fn write_learned(&mut self) -> Result<(), GuardError> {
         self.unwritten = false;
         self.written = Some(Instant::now());
-        let Some(learned) = &self.learned else { return Ok(()) };
-        let (bytes, rows) = self.planner.learned();
-        learned.write(Entry { bytes, rows })
+        self.learned.as_ref().map_or(Ok(()), |learned| learned.keep(&self.planner))
     }
 
     fn run_counted(&mut self, inputs: &Tensors) -> Result<Tensors, GuardError> {
-        let Self { session, inputs: infos, outputs, binder, cut, needs, planner, counted, own_bytes, shapes, .. } =
-            self;
+        let Self {
+            session,
+            inputs: infos,
+            outputs,
+            binder,
+            cut,
+            needs,
+            planner,
+            counted,
+            own_bytes,
+            reads_counters,
+            shapes,
+            ..
+        } = self;
         let binder = binder.as_ref().filter(|_| all_packed(inputs));
         let session = std::cell::RefCell::new(session);
         let room = || if *reads_counters { room(&session.borrow(), *own_bytes) } else { None };

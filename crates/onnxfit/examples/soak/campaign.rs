@@ -167,11 +167,8 @@ impl Bench<'_> {
 
     /// The model and the other session, in one capped arena.
     fn arena(&self, run_config: &[(&str, &str)]) -> Arena {
-        let cpu_arena = Some(ArenaConfig {
-            limit: Some(Bytes(LIMIT)),
-            extend: Some(ArenaExtend::Same),
-            ..ArenaConfig::default()
-        });
+        let cpu_arena =
+            Some(ArenaConfig { limit: Some(Bytes(LIMIT)), extend: Some(ArenaExtend::Same), ..ArenaConfig::default() });
         let spec = |model: &Model, config: &[(&str, &str)]| SessionSpec {
             cpu_arena,
             intra_op_threads: Some(1),

@@ -5,6 +5,7 @@ mod ci;
 mod fp16;
 mod gpu;
 mod limits;
+mod recommend;
 mod releases;
 mod runner;
 mod speed;
@@ -23,6 +24,7 @@ cargo xtask COMMAND
   tidy    layers, bans, file sizes, module heads
   accuracy  predicted against measured: results/accuracy.md, .snap; --measure runs what nobody measured
   unseen  architectures that the twin was not tuned for, predicted and measured: results/unseen.md
+  recommend  every real architecture through `onnxfit recommend`: results/recommend.md
   zoo     every real architecture through `onnxfit check`: results/zoo.md
   fp16    half precision by onnxfit and by four other tools: results/fp16.md
   releases  real runs under five releases of ONNX Runtime beside the prediction: results/releases.md
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Some(("accuracy", [flag])) if flag == "--measure" => accuracy::accuracy(true),
         Some(("zoo", [])) => zoo::zoo(),
         Some(("unseen", words)) => unseen::unseen(words),
+        Some(("recommend", only)) => recommend::recommend(only),
         Some(("releases", only)) => releases::releases(only),
         Some(("speed", [])) => speed::speed(),
         Some(("fp16", [])) => fp16::fp16(),

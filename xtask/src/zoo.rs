@@ -53,7 +53,7 @@ pub(crate) fn shared() -> PathBuf {
 }
 
 /// The arguments that bind the sizes of each graph's first measured row.
-fn first_rows() -> Result<BTreeMap<String, Vec<String>>> {
+pub(crate) fn first_rows() -> Result<BTreeMap<String, Vec<String>>> {
     let path = shared().join("zoo/ground-truth.jsonl");
     let text = std::fs::read_to_string(&path).with_context(|| format!("no measurements in {}", path.display()))?;
     let mut first: BTreeMap<String, Vec<String>> = BTreeMap::new();

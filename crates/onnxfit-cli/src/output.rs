@@ -25,14 +25,19 @@ impl OutputArguments {
     /// Writes what was asked for.
     pub(crate) fn write(&self, report: &ReportView<'_>, timeline: &TimelineView) -> Result<()> {
         if let Some(path) = &self.html {
-            let environment = environment();
-            write_whole(path, |out| write_html(out, &ReportView { environment: &environment, ..*report }))?;
+            write_report(path, report)?;
         }
         if let Some(path) = &self.trace {
             write_whole(path, |mut out| write_trace(&mut out, timeline, &report.check.model))?;
         }
         Ok(())
     }
+}
+
+/// Writes a report with what it was made with.
+pub(crate) fn write_report(path: &Path, report: &ReportView<'_>) -> Result<()> {
+    let environment = environment();
+    write_whole(path, |out| write_html(out, &ReportView { environment: &environment, ..*report }))
 }
 
 /// With what the report was made.

@@ -12,6 +12,7 @@ use std::io::{self, Write};
 use crate::Size;
 use crate::check::{CheckView, Verdict};
 use crate::fix::FixView;
+use crate::measure::{MeasureView, figures};
 
 use data::{Chart, write_data};
 pub(crate) use escape::Escaped;
@@ -49,7 +50,35 @@ pub struct MeasuredRowView {
     pub measured_bytes: Size,
 }
 
+impl MeasuredView {
+    /// The figures that a real run and the prediction both have.
+    pub fn of_measure(view: &MeasureView) -> Self {
+        let mut source = format!(
+            "ONNX Runtime {} on the {} provider; {}. {}",
+            view.ort_version, view.provider, view.inputs, view.accuracy.text
+        );
+        if view.accuracy.n_nodes > 0 {
+            source += &format!(
+                "; after {} of {} nodes the arena is in the predicted state to the byte",
+                view.accuracy.n_nodes_equal, view.accuracy.n_nodes
+            );
+        }
+        let rows = view.stages.iter().flat_map(|stage| {
+            figures(stage).into_iter().filter_map(|(name, predicted, measured)| {
+                let name = format!("{}, {name}", stage.stage);
+                Some(MeasuredRowView { name, predicted_bytes: predicted?, measured_bytes: measured? })
+            })
+        });
+        Self { source, rows: rows.collect() }
+    }
+}
+
 impl<'a> ReportView<'a> {
+    /// The report of a check with a real run beside it.
+    pub fn of_measure(check: &'a CheckView, measured: &'a MeasuredView, environment: &'a [(String, String)]) -> Self {
+        Self { check, fix: None, measured: Some(measured), environment }
+    }
+
     /// The report of a check.
     pub fn of_check(check: &'a CheckView, environment: &'a [(String, String)]) -> Self {
         Self { check, fix: None, measured: None, environment }

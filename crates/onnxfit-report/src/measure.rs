@@ -176,7 +176,7 @@ impl AccuracyView {
 }
 
 /// The figures of a stage that are held against each other.
-fn figures(stage: &StageView) -> Vec<(&'static str, Option<Size>, Option<Size>)> {
+pub(crate) fn figures(stage: &StageView) -> Vec<(&'static str, Option<Size>, Option<Size>)> {
     let pick =
         |read: fn(&CountersView) -> Size| (stage.predicted.as_ref().map(read), stage.measured.as_ref().map(read));
     let in_use = pick(|counters| counters.in_use_bytes);

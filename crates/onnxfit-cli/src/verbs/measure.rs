@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use onnxfit::report::html::{MeasuredView, ReportView};
 use onnxfit::{MeasureOptions, Model, SweepOptions, VerifyInputs};
 
 use crate::arguments::{ModelArguments, SessionArguments, request};
+use crate::output::write_report;
 use crate::progress::Bar;
 
 #[derive(Debug, Args)]
@@ -37,6 +39,9 @@ pub(crate) struct Arguments {
     /// Write every allocation of load and runs, without an arena (`a ID BYTES`, `r …`, `f ID`)
     #[arg(long, value_name = "FILE", conflicts_with = "sweep")]
     trace: Option<PathBuf>,
+    /// Write a report as one HTML file that needs no network, with the run beside the prediction
+    #[arg(long, value_name = "FILE", conflicts_with = "sweep")]
+    html: Option<PathBuf>,
     /// Show all nodes, not only those around the first difference
     #[arg(long)]
     nodes: bool,
@@ -75,6 +80,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     if let Some(path) = &arguments.trace {
         let text: String = view.trace.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
         std::fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
+    }
+    if let Some(path) = &arguments.html {
+        let mut check = onnxfit::check(&model, &request)?;
+        check.growth = onnxfit::growth(&model, &request)?;
+        let measured = MeasuredView::of_measure(&view);
+        write_report(path, &ReportView::of_measure(&check, &measured, &[]))?;
     }
     super::answer(arguments.json, &view, |mut out| {
         onnxfit::report::measure::write_text(&mut out, &view, arguments.nodes)

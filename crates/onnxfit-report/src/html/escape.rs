@@ -30,3 +30,29 @@ impl Write for Escaper<'_, '_> {
         Ok(())
     }
 }
+
+/// A long name, escaped, that may be broken after its separators rather than anywhere.
+pub(crate) struct Breakable<'a>(pub(crate) &'a str);
+
+impl Display for Breakable<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for part in self.0.split_inclusive(['/', '.', '_', ':']) {
+            write!(f, "{}", Escaped(part))?;
+            if part.ends_with(['/', '.', '_', ':']) {
+                f.write_str("<wbr>")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_breaks_after_its_separators_and_stays_escaped() {
+        assert_eq!(Breakable("/a/b.c").to_string(), "/<wbr>a/<wbr>b.<wbr>c");
+        assert_eq!(Breakable("<x>/y").to_string(), "&lt;x&gt;/<wbr>y");
+    }
+}

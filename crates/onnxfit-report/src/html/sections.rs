@@ -5,11 +5,12 @@ use std::io::{self, Write};
 use onnxfit_base::Bytes;
 
 use super::data::Chart;
+use super::escape::Breakable;
 use super::{Escaped, MeasuredView, ReportView, badge};
 use crate::DiagnosticView;
 use crate::Size;
 use crate::blame::LayerView;
-use crate::check::{BandView, CheckView};
+use crate::check::{BandView, CheckView, Verdict};
 use crate::fix::{AlternativeView, FixView};
 
 /// Tensors listed before the rest is summed.
@@ -118,7 +119,12 @@ fn breakdown(out: &mut impl Write, check: &CheckView) -> io::Result<()> {
 pub(super) fn plan(out: &mut impl Write, fix: &FixView) -> io::Result<()> {
     writeln!(out, "<section aria-labelledby=\"h-plan\">\n<h2 id=\"h-plan\">Plan</h2>")?;
     match &fix.chosen {
-        Some(chosen) if chosen.changes.is_empty() => writeln!(out, "<p>Run it as it is.</p>")?,
+        Some(chosen) if chosen.changes.is_empty() && chosen.verdict == Verdict::Fits => {
+            writeln!(out, "<p>Run it as it is.</p>")?
+        }
+        Some(chosen) if chosen.changes.is_empty() => {
+            writeln!(out, "<p>Nothing that was tried fits for certain: as it is it comes nearest.</p>")?
+        }
         Some(chosen) => {
             writeln!(out, "<ul>")?;
             for change in &chosen.changes {
@@ -317,7 +323,7 @@ fn layer_tree(out: &mut impl Write, layer: &LayerView, total: Bytes, open: bool)
         "<span class=\"name\">{}</span><span class=\"n\">{}</span><span class=\"n\">{}</span>\
          <svg class=\"bar\" viewBox=\"0 0 100 10\" preserveAspectRatio=\"none\" aria-hidden=\"true\">\
          <rect class=\"peak\" y=\"1\" height=\"8\" width=\"{:.2}\"/><rect class=\"weights\" y=\"1\" height=\"8\" width=\"{:.2}\"/></svg>",
-        Escaped(&layer.name),
+        Breakable(&layer.name),
         layer.bytes,
         percent(layer.bytes.0, total),
         100.0 * layer.bytes.0.ratio_to(total),
@@ -472,7 +478,7 @@ fn row(out: &mut impl Write, cells: &[(&str, bool)]) -> io::Result<()> {
 fn sized_row(out: &mut impl Write, bytes: Size, total: Bytes, names: &[&str]) -> io::Result<()> {
     write!(out, "<tr><td class=\"n\">{bytes}</td><td class=\"n\">{}</td>", percent(bytes.0, total))?;
     for name in names {
-        write!(out, "<td class=\"long\">{}</td>", Escaped(name))?;
+        write!(out, "<td class=\"long\">{}</td>", Breakable(name))?;
     }
     writeln!(out, "</tr>")
 }

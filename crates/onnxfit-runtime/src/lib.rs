@@ -6,6 +6,7 @@
 //! kind of its own, [`OutOfMemory`]. Runs that may end the process belong in a [`worker`].
 
 mod arena;
+mod carry;
 mod element_type;
 mod error;
 pub mod guard;
@@ -30,6 +31,7 @@ pub mod verify;
 pub mod worker;
 
 pub use arena::{ArenaStats, Device};
+pub use carry::Carry;
 pub use element_type::ElementType;
 pub use error::{RunError, Stage};
 pub use library::Library;

@@ -180,6 +180,23 @@ impl Session {
         Ok(Outputs { values, _tracer: self.tracer.clone() })
     }
 
+    /// A binding of inputs and outputs to buffers.
+    pub(crate) fn new_binding(&self) -> Result<ort::session::IoBinding, RunError> {
+        self.session.create_binding().map_err(|error| RunError::from_message(Stage::Run, error.message()))
+    }
+
+    /// Runs once with bound inputs and outputs.
+    pub(crate) fn run_bound(&mut self, binding: &ort::session::IoBinding) -> Result<Vec<(String, DynValue)>, RunError> {
+        let outputs = self.session.run_binding_with_options(binding, &self.run_options);
+        let outputs = outputs.map_err(|error| RunError::from_message(Stage::Run, error.message()))?;
+        Ok(outputs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+
+    /// Who gives memory on the device that the session runs on; `None` on the host.
+    pub(crate) fn device_allocator(&self) -> Option<&Allocator> {
+        self.arena.as_ref().filter(|_| self.device == Device::Cuda)
+    }
+
     /// The counters of the session's arena: the provider's own device.
     ///
     /// `max_in_use` never falls. The peak of one run alone comes from [`Meter::ArenaEachRun`] and

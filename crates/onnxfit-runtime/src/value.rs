@@ -40,17 +40,31 @@ pub(crate) fn from_value(name: &str, value: &DynValue) -> Result<Tensor, RunErro
         return Err(refuse(format!("is a {}, not a tensor", value.dtype())));
     };
     let element_type = from_ort(*ty).ok_or_else(|| refuse(format!("has the unknown element type {ty}")))?;
-    let shape: Vec<u64> = shape
-        .iter()
-        .map(|dim| u64::try_from(*dim))
-        .collect::<Result<_, _>>()
-        .map_err(|_| refuse("has a negative dimension".to_owned()))?;
     if element_type == ElementType::String {
+        let shape = shape.iter().map(|dim| u64::try_from(*dim).unwrap_or(0)).collect();
         let (_, strings) = value.try_extract_strings().map_err(|error| refuse(error.to_string()))?;
         return Tensor::from_strings(shape, strings).map_err(|error| refuse(error.to_string()));
     }
     let view = value.view();
     let tensor = view.downcast::<DynTensorValueType>().map_err(|error| refuse(error.to_string()))?;
+    from_tensor(name, &tensor)
+}
+
+/// A copy of a tensor in host memory.
+pub(crate) fn from_tensor(name: &str, tensor: &DynTensor) -> Result<Tensor, RunError> {
+    let refuse = |reason: String| RunError::Failed {
+        stage: Stage::Run,
+        node: None,
+        op_type: None,
+        message: format!("output `{name}` {reason}"),
+    };
+    let element_type = from_ort(*tensor.data_type()).ok_or_else(|| refuse("has an unknown element type".to_owned()))?;
+    let shape: Vec<u64> = tensor
+        .shape()
+        .iter()
+        .map(|dim| u64::try_from(*dim))
+        .collect::<Result<_, _>>()
+        .map_err(|_| refuse("has a negative dimension".to_owned()))?;
     if !tensor.memory_info().is_cpu_accessible() {
         return Err(refuse("is not in host memory".to_owned()));
     }

@@ -24,6 +24,8 @@ pub struct Trainer<R> {
     step: u64,
     micro_batch: u64,
     scaler: Option<LossScaler>,
+    /// The runner's memory has newer parameters and states than this.
+    is_held: bool,
 }
 
 /// How a step went.
@@ -65,7 +67,28 @@ impl<R: StepRunner> Trainer<R> {
         }
         let scaler = plan.loss_scale.map(LossScaler::new);
         let (parameters, states) = (plan.initial.clone(), plan.initial_states()?);
-        Ok(Self { plan, runner, parameters, states, zeros: zero_sums, step: 0, micro_batch, scaler })
+        Ok(Self { plan, runner, parameters, states, zeros: zero_sums, step: 0, micro_batch, scaler, is_held: false })
+    }
+
+    /// Brings what the runner holds in its own memory into [`Trainer::parameters`] and
+    /// [`Trainer::states`]; nothing to do unless it was told to hold.
+    pub fn sync(&mut self) -> Result<(), TrainError> {
+        if !self.is_held {
+            return Ok(());
+        }
+        let Some(holder) = self.runner.holder() else { return Ok(()) };
+        for (name, tensor) in holder.fetch()?.iter() {
+            let place = if self.parameters.contains_key(name) { &mut self.parameters } else { &mut self.states };
+            place.insert(name.to_owned(), tensor.clone());
+        }
+        Ok(())
+    }
+
+    /// The same, and lets the runner hold them no more: steps in parts need them here.
+    fn release(&mut self) -> Result<(), TrainError> {
+        self.sync()?;
+        self.is_held = false;
+        Ok(())
     }
 
     /// The parameters, and the stored statistics of normalizations, as they are now.
@@ -83,6 +106,7 @@ impl<R: StepRunner> Trainer<R> {
         self.parameters.extend(parameters);
         self.states.extend(states);
         self.step = step;
+        self.is_held = false;
     }
 
     /// Takes this many samples at once from now on.
@@ -132,6 +156,7 @@ impl<R: StepRunner> Trainer<R> {
             let tried = if micro_batch == n_samples {
                 self.at_once(batch, &scales, rate)
             } else {
+                self.release()?;
                 self.in_parts(batch, &scales, rate, n_samples, micro_batch)
             };
             match tried {
@@ -211,6 +236,11 @@ impl<R: StepRunner> Trainer<R> {
         let (scalars, loss_scale) = (self.scalars(rate)?, self.loss_scale()?);
         let mut inputs: Vec<(&str, &Tensor)> = batch.iter().collect();
         inputs.extend(loss_scale.iter().map(|scale| (LOSS_SCALE, scale)));
+        if self.runner.holder().is_some() {
+            inputs.extend(scales.iter().map(|(name, tensor)| (name.as_str(), tensor)));
+            inputs.extend(scalars.iter().map(|(name, tensor)| (name.as_str(), tensor)));
+            return self.at_once_held(&inputs);
+        }
         let own = self.parameters.iter().chain(&self.states).chain(scales).chain(&scalars);
         inputs.extend(own.map(|(name, tensor)| (name.as_str(), tensor)));
         let mut outputs = self.runner.run(Part::Whole, &inputs)?;
@@ -222,6 +252,33 @@ impl<R: StepRunner> Trainer<R> {
             statistics.insert(one.parameter.clone(), take(&mut outputs, &one.output)?);
         }
         self.commit(outputs, statistics)?;
+        Ok((loss, norm))
+    }
+
+    /// The same, with weights and states in the runner's memory.
+    fn at_once_held(&mut self, inputs: &[(&str, &Tensor)]) -> Result<(f64, f64), TrainError> {
+        let missing = || TrainError::Setting("the runner holds nothing".to_owned());
+        if !self.is_held {
+            let mut values: Vec<(&str, &str, &Tensor)> = Vec::new();
+            for names in self.plan.parameters() {
+                let parameter = self.parameters.get(&names.parameter);
+                values.extend(parameter.map(|tensor| (names.parameter.as_str(), names.next.as_str(), tensor)));
+                for (state, next) in &names.states {
+                    values.extend(self.states.get(state).map(|tensor| (state.as_str(), next.as_str(), tensor)));
+                }
+            }
+            for one in &self.plan.gradients.statistics {
+                let tensor = self.parameters.get(&one.parameter);
+                values.extend(tensor.map(|tensor| (one.parameter.as_str(), one.output.as_str(), tensor)));
+            }
+            self.runner.holder().ok_or_else(missing)?.take(&values)?;
+            self.is_held = true;
+        }
+        let outputs = self.runner.holder().ok_or_else(missing)?.run(inputs)?;
+        let loss = number(&outputs, &self.plan.gradients.loss)?;
+        let norm = number(&outputs, &self.plan.update.gradient_norm)?;
+        self.check_finite(loss, norm)?;
+        self.runner.holder().ok_or_else(missing)?.commit()?;
         Ok((loss, norm))
     }
 

@@ -155,6 +155,7 @@ pub fn fit<R: StepRunner>(
     match run.epochs(source) {
         Ok(()) => {
             run.keep()?;
+            run.trainer.sync()?;
             Ok(run.report)
         }
         Err(error) => {
@@ -267,6 +268,7 @@ impl<R: StepRunner> Run<'_, R> {
         if self.kept == Some(self.trainer.n_steps()) {
             return Ok(());
         }
+        self.trainer.sync()?;
         let checkpoint = Checkpoint {
             step: self.trainer.n_steps(),
             position: self.position,

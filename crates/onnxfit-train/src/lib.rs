@@ -52,7 +52,7 @@ pub use optimizer::{Group, Moments, Optimizer, ParameterNames, Rule, Update};
 pub use plan::{DataInput, PlanOptions, TrainingPlan};
 pub use recompute::{Recompute, RecomputeReport, recompute};
 pub use registry::differentiable_operators;
-pub use runner::{Part, SessionRunner, StepRunner};
+pub use runner::{Holder, Part, SessionRunner, StepRunner};
 pub use schedule::{Decay, Schedule};
 pub use specialize::{Specialized, specialize};
 pub use trained::{ReplacedWeights, replaced};

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use onnxfit_graph::Model;
 use onnxfit_onnx::{SaveOptions, TensorSource, save};
-use onnxfit_runtime::{Library, RunError, Session, SessionSpec, Tensor, Tensors};
+use onnxfit_runtime::{Carry, Library, RunError, Session, SessionSpec, Tensor, Tensors};
 
 use crate::plan::TrainingPlan;
 
@@ -25,6 +25,23 @@ pub enum Part {
 pub trait StepRunner {
     /// Runs a graph once.
     fn run(&mut self, part: Part, inputs: &[(&str, &Tensor)]) -> Result<Tensors, RunError>;
+
+    /// Keeps weights in its own memory between whole steps, if it can.
+    fn holder(&mut self) -> Option<&mut dyn Holder> {
+        None
+    }
+}
+
+/// Holds weights between the runs of [`Part::Whole`].
+pub trait Holder {
+    /// Takes values: the input and the output of each, and what it is.
+    fn take(&mut self, values: &[(&str, &str, &Tensor)]) -> Result<(), RunError>;
+    /// Runs once; gives the outputs that are not held.
+    fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Tensors, RunError>;
+    /// Takes over what the last run wrote.
+    fn commit(&mut self) -> Result<(), RunError>;
+    /// The values as they are, by input.
+    fn fetch(&mut self) -> Result<Tensors, RunError>;
 }
 
 /// Runs them with ONNX Runtime. A session is opened when its graph is first needed.
@@ -34,6 +51,8 @@ pub struct SessionRunner {
     folder: tempfile::TempDir,
     sessions: Vec<(Part, Session)>,
     parts: Vec<Part>,
+    holds: bool,
+    carry: Option<Carry>,
 }
 
 impl SessionRunner {
@@ -60,7 +79,18 @@ impl SessionRunner {
             write(Part::Count, counting)?;
             parts.push(Part::Count);
         }
-        Ok(Self { library, spec: spec.clone(), folder, sessions: Vec::new(), parts })
+        Ok(Self { library, spec: spec.clone(), folder, sessions: Vec::new(), parts, holds: false, carry: None })
+    }
+
+    /// Whether weights stay in the runtime's memory between steps of a whole batch. The trainer's
+    /// copies are then those of the last [`crate::Trainer::sync`].
+    pub fn hold(&mut self, holds: bool) {
+        self.holds = holds;
+    }
+
+    /// Bytes of the weights and states that are held.
+    pub fn held_bytes(&self) -> onnxfit_base::Bytes {
+        self.carry.as_ref().map_or(onnxfit_base::Bytes::ZERO, Carry::bytes)
     }
 
     /// The sessions that are open.
@@ -93,5 +123,39 @@ impl StepRunner for SessionRunner {
     fn run(&mut self, part: Part, inputs: &[(&str, &Tensor)]) -> Result<Tensors, RunError> {
         let inputs: Tensors = inputs.iter().map(|(name, tensor)| ((*name).to_owned(), (*tensor).clone())).collect();
         self.session(part)?.run(&inputs)
+    }
+
+    fn holder(&mut self) -> Option<&mut dyn Holder> {
+        if self.holds { Some(self) } else { None }
+    }
+}
+
+impl Holder for SessionRunner {
+    fn take(&mut self, values: &[(&str, &str, &Tensor)]) -> Result<(), RunError> {
+        self.carry = Some(self.session(Part::Whole)?.carry(values)?);
+        Ok(())
+    }
+
+    fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Tensors, RunError> {
+        let Some(mut carry) = self.carry.take() else {
+            return Err(RunError::Option("nothing is held".to_owned()));
+        };
+        let outputs = self.session(Part::Whole).and_then(|session| session.run_carrying(&mut carry, inputs));
+        self.carry = Some(carry);
+        outputs
+    }
+
+    fn commit(&mut self) -> Result<(), RunError> {
+        let Some(mut carry) = self.carry.take() else { return Ok(()) };
+        let committed = carry.commit(self.session(Part::Whole)?);
+        self.carry = Some(carry);
+        committed
+    }
+
+    fn fetch(&mut self) -> Result<Tensors, RunError> {
+        let Some(carry) = self.carry.take() else { return Ok(Tensors::new()) };
+        let fetched = self.session(Part::Whole).and_then(|session| session.fetch(&carry));
+        self.carry = Some(carry);
+        fetched
     }
 }

@@ -195,6 +195,35 @@ fn is_the_same_however_it_is_cut(name: &str, setting: &Setting) {
 }
 
 #[test]
+fn weights_held_in_the_runtime_are_the_same_bits() {
+    let Some(library) = library() else { return };
+    let adam = Optimizer::new(Rule::AdamW(Moments::default()));
+    for setting in [cnn(), transformer(), lstm()] {
+        let (plain, losses) = ten_steps(library, &setting, &adam, N_SAMPLES);
+        let mut held = trainer(library, &setting, &adam, N_SAMPLES);
+        held.runner().hold(true);
+        // A step in parts in between brings everything back.
+        for (step, loss) in losses.iter().enumerate() {
+            assert_eq!(held.step(&setting.batch, 0.03).unwrap().loss, *loss, "step {step}");
+            if step == 4 {
+                held.sync().unwrap();
+            }
+        }
+        held.sync().unwrap();
+        assert!(held.parameters() == &plain);
+        let mut mixed = trainer(library, &setting, &adam, N_SAMPLES);
+        mixed.runner().hold(true);
+        for step in 0..10 {
+            mixed.set_micro_batch(if step % 3 == 1 { 16 } else { N_SAMPLES });
+            mixed.step(&setting.batch, 0.03).unwrap();
+        }
+        mixed.sync().unwrap();
+        let far = distance(mixed.parameters(), &plain);
+        assert!(far < 1e-6, "{far:.1e}");
+    }
+}
+
+#[test]
 fn a_convolutional_network_learns_the_same_in_parts() {
     is_the_same_however_it_is_cut("cnn", &cnn());
 }

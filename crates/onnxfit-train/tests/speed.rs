@@ -55,7 +55,8 @@ fn steps_per_second() {
             }
             save(&proto, &path, &SaveOptions::new(&weights)).unwrap();
         }
-        let runner = SessionRunner::new(library, &plan, &SessionSpec::default(), &weights).unwrap();
+        let mut runner = SessionRunner::new(library, &plan, &SessionSpec::default(), &weights).unwrap();
+        runner.hold(true);
         let mut trainer = Trainer::new(plan, runner, 1 << 20).unwrap();
         let mut batch = Tensors::new();
         for (input, value) in [("x", "x"), ("target", "y")] {

@@ -108,7 +108,9 @@ fn run(
     let (journal, earlier) =
         Journal::open(&log, from.as_ref().map_or(0, |checkpoint| checkpoint.step), &sized.facts(options))?;
     let spec = session_spec(Path::new(""), job.request);
-    let runner = SessionRunner::new(job.library, &sized.plan, &spec, job.weights).map_err(runtime_error)?;
+    let mut runner = SessionRunner::new(job.library, &sized.plan, &spec, job.weights).map_err(runtime_error)?;
+    // Under a limit on the CPU provider every byte is to be the arena's, as it was predicted.
+    runner.hold(job.request.provider == Provider::Cuda || job.request.limit().is_none());
     let mut trainer =
         Trainer::new(sized.plan, runner, sized.micro_batch).map_err(|error| stopped(FitError::Train(error), None))?;
     let mut settings = Fit {
@@ -215,7 +217,8 @@ trait ArenaBytes {
 
 impl ArenaBytes for SessionRunner {
     fn arena_bytes(&mut self) -> Result<Bytes, onnxfit_runtime::RunError> {
-        let mut total = Bytes::ZERO;
+        // What is held is memory of the host's beside the arena, where the twin counts outputs.
+        let mut total = self.held_bytes();
         for session in self.sessions() {
             total += session.arena_stats()?.total_allocated;
         }

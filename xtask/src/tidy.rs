@@ -18,6 +18,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("explain", &["base"]),
     ("runtime", &["base", "onnx"]),
     ("rewrite", &["base", "onnx", "graph", "shape"]),
+    ("prune", &["base", "onnx", "graph", "shape"]),
     ("quantize", &["base", "onnx", "graph", "shape"]),
     ("data", &["base", "runtime"]),
     ("train", &["base", "onnx", "graph", "shape", "memory", "runtime", "rewrite", "data"]),
@@ -27,7 +28,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 
 /// Crates that read neither files, clock nor environment.
 const PURE: &[&str] =
-    &["base", "graph", "shape", "memory", "explain", "hardware", "rewrite", "quantize", "plan", "report"];
+    &["base", "graph", "shape", "memory", "explain", "hardware", "rewrite", "prune", "quantize", "plan", "report"];
 
 /// What pure crates may not name.
 const IMPURE: &[&str] = &["std::fs", "std::env", "std::time", "std::net", "std::process", "SystemTime", "Instant::now"];

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use verbs::{check, convert, distill, explain, fix, measure, quantize, recommend, run, runtime, train, watch};
+use verbs::{check, convert, distill, explain, fix, measure, prune, quantize, recommend, run, runtime, train, watch};
 
 /// Makes an ONNX model fit the GPU memory it has.
 #[derive(Debug, Parser)]
@@ -34,6 +34,8 @@ enum Verb {
     Convert(convert::Arguments),
     /// Fewer bits a number, as few as the answers allow
     Quantize(quantize::Arguments),
+    /// Fewer channels and heads, the cut proved and its price told
+    Prune(prune::Arguments),
     /// A real run beside the prediction, and how far the two agree
     Measure(measure::Arguments),
     /// Run it over a file of inputs of any size, never out of memory
@@ -122,6 +124,7 @@ fn carry_out(command: Command) -> anyhow::Result<u8> {
         Verb::Fix(arguments) => fix::run(&arguments),
         Verb::Convert(arguments) => convert::run(&arguments),
         Verb::Quantize(arguments) => quantize::run(&arguments),
+        Verb::Prune(arguments) => prune::run(&arguments),
         Verb::Measure(arguments) => measure::run(&arguments),
         Verb::Run(arguments) => run::run(&arguments),
         Verb::Explain(arguments) => explain::run(&arguments),

@@ -10,6 +10,7 @@ pub mod convert;
 pub mod fix;
 pub mod html;
 pub mod measure;
+pub mod prune;
 pub mod quantize;
 pub mod recommend;
 pub mod run;

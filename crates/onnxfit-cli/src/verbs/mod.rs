@@ -6,6 +6,7 @@ pub(crate) mod distill;
 pub(crate) mod explain;
 pub(crate) mod fix;
 pub(crate) mod measure;
+pub(crate) mod prune;
 pub(crate) mod quantize;
 pub(crate) mod recommend;
 pub(crate) mod run;

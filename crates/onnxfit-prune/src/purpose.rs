@@ -1,0 +1,60 @@
+//! What whole axes are for: a first, coarse look, from which the choice is made which of several
+//! axes in one is to be cut.
+
+use std::collections::BTreeMap;
+
+use crate::elements::Axis;
+
+/// Axes united as wholes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Purposes {
+    number: BTreeMap<Axis, usize>,
+    parent: Vec<usize>,
+    is_pinned: Vec<bool>,
+    counts_heads: Vec<bool>,
+}
+
+impl Purposes {
+    fn root(&mut self, axis: Axis) -> usize {
+        let fresh = self.parent.len();
+        let mut at = *self.number.entry(axis).or_insert(fresh);
+        if at == fresh {
+            self.parent.push(fresh);
+            self.is_pinned.push(false);
+            self.counts_heads.push(false);
+        }
+        while self.parent[at] != at {
+            self.parent[at] = self.parent[self.parent[at]];
+            at = self.parent[at];
+        }
+        at
+    }
+
+    pub(crate) fn unite(&mut self, one: Axis, other: Axis) {
+        let (one, other) = (self.root(one), self.root(other));
+        let (low, high) = (one.min(other), one.max(other));
+        self.parent[high] = low;
+        self.is_pinned[low] |= self.is_pinned[high];
+        self.counts_heads[low] |= self.counts_heads[high];
+    }
+
+    pub(crate) fn pin(&mut self, axis: Axis) {
+        let root = self.root(axis);
+        self.is_pinned[root] = true;
+    }
+
+    pub(crate) fn mark_heads(&mut self, axis: Axis) {
+        let root = self.root(axis);
+        self.counts_heads[root] = true;
+    }
+
+    pub(crate) fn is_pinned(&mut self, axis: Axis) -> bool {
+        let root = self.root(axis);
+        self.is_pinned[root]
+    }
+
+    pub(crate) fn counts_heads(&mut self, axis: Axis) -> bool {
+        let root = self.root(axis);
+        self.counts_heads[root]
+    }
+}

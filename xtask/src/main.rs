@@ -10,6 +10,7 @@ mod releases;
 mod runner;
 mod speed;
 mod tidy;
+mod train;
 mod unseen;
 mod zoo;
 
@@ -28,7 +29,8 @@ cargo xtask COMMAND
   zoo     every real architecture through `onnxfit check`: results/zoo.md
   fp16    half precision by onnxfit and by four other tools: results/fp16.md
   releases  real runs under five releases of ONNX Runtime beside the prediction: results/releases.md
-  speed   the whole prediction against another tool's planner: results/speed.md";
+  speed   the whole prediction against another tool's planner: results/speed.md
+  train   steps per second beside onnxsim, recompute, accumulation, gradients: results/train.md";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Some(("releases", only)) => releases::releases(only),
         Some(("speed", [])) => speed::speed(),
         Some(("fp16", [])) => fp16::fp16(),
+        Some(("train", [])) => train::train(),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

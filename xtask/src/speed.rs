@@ -62,7 +62,7 @@ pub(crate) fn speed() -> Result<()> {
     Ok(())
 }
 
-fn python() -> Result<std::path::PathBuf> {
+pub(crate) fn python() -> Result<std::path::PathBuf> {
     let home = root().join("target/planner");
     let python = home.join("bin/python");
     if !python.exists() {

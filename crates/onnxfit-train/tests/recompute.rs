@@ -138,3 +138,59 @@ fn nothing_is_recomputed_when_it_fits() {
     let wanted = Recompute::Within(onnxfit_base::Bytes::gib(1));
     assert!(recompute(&plain, &sizes, wanted).unwrap().is_none());
 }
+
+/// CPU time of this thread: other work on the machine does not count. With one thread a session
+/// runs on its caller.
+fn cpu_seconds() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split_whitespace().next()?.parse::<f64>().ok().map(|nanoseconds| nanoseconds / 1e9)
+}
+
+/// The middle one.
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn figures() {
+    const N_TURNS: usize = 9;
+    let Some(library) = library() else { return };
+    let models: [(&str, Model, &[u64]); 3] = [
+        ("32 convolutions in a chain", chain(32), &[16, 8, 32, 32]),
+        ("64 convolutions in a chain", chain(64), &[16, 8, 32, 32]),
+        ("12 residual blocks", residual(12), &[64, 64, 32]),
+    ];
+    for (name, model, x) in models {
+        let store = WeightStore::new(".");
+        let weights = RandomWeights::new(&store, 1, Default::default());
+        let names = trainable_parameters(&model);
+        let parameters: Vec<&str> = names.iter().map(String::as_str).collect();
+        let plain = differentiate(&model, "loss", &parameters, &GradientOptions::default()).unwrap();
+        let mut sizes = Bindings::default();
+        sizes.dims.insert("N".to_owned(), x[0] as i64);
+        let (again, report) = recompute(&plain, &sizes, Recompute::Smallest).unwrap().expect("something is gained");
+        let feeds = feeds(&model, &weights, x);
+        let (before, _) = measured(library, &plain.model, &feeds);
+        let (after, _) = measured(library, &again.model, &feeds);
+        let mut sessions = [&plain, &again].map(|gradients| open(library, &gradients.model).unwrap());
+        let mut ratios = Vec::new();
+        for _ in 0..N_TURNS {
+            let seconds = sessions.each_mut().map(|(session, _)| {
+                session.run(&feeds).unwrap();
+                let from = cpu_seconds().unwrap();
+                (0..3).for_each(|_| drop(session.run(&feeds).unwrap()));
+                cpu_seconds().unwrap() - from
+            });
+            ratios.push(seconds[1] / seconds[0]);
+        }
+        println!(
+            "figure | {name} | {:.2} | {:.2} | {:.0} % | {:.2} |",
+            report.kept_after_bytes.get() as f64 / report.kept_before_bytes.get() as f64,
+            after as f64 / before as f64,
+            100.0 * report.repeated_share,
+            median(ratios)
+        );
+    }
+}

@@ -79,6 +79,6 @@ fn steps_per_second() {
             trainer.step(&batch, 1e-3).unwrap();
             n_steps += 1;
         }
-        eprintln!("{name}: {:.0} steps/s, {n_nodes} nodes", f64::from(n_steps) / started.elapsed().as_secs_f64());
+        println!("steps | {name} | {:.0} | {n_nodes} |", f64::from(n_steps) / started.elapsed().as_secs_f64());
     }
 }

@@ -64,9 +64,10 @@ def theirs(path):
 
 
 for name in ["mlp", "cnn", "transformer"]:
-    line = f"{name}: onnxfit {rate(ours(f'{sys.argv[1]}/{name}.whole.onnx')):.0f} steps/s"
+    mine = rate(ours(f"{sys.argv[1]}/{name}.whole.onnx"))
     try:
-        line += f", onnxsim {rate(theirs(f'{sys.argv[1]}/{name}.onnx')):.0f} steps/s"
+        other = rate(theirs(f"{sys.argv[1]}/{name}.onnx"))
     except Exception as error:
-        line += f", onnxsim: {type(error).__name__}: {str(error)[:200]}"
-    print(line)
+        print(f"{name}: onnxsim: {type(error).__name__}: {str(error)[:200]}")
+        other = 0
+    print(f"steps | {name} | {mine:.0f} | {other:.0f} |")

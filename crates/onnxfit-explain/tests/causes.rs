@@ -190,6 +190,10 @@ const EXAMPLES: &[(&str, &str)] = &[
         "other_framework_oom",
         "jaxlib.xla_extension.XlaRuntimeError: RESOURCE_EXHAUSTED: Out of memory while trying to allocate",
     ),
+    ("not_oom_cuda_ep_load_failed", "it runs on the CPU and never uses the GPU"),
+    ("arena_never_shrinks", "the service's VRAM never comes back down after a burst of requests"),
+    ("dynamic_shape_fragmentation", "GPU memory of the worker grows steadily, page by page"),
+    ("other_framework_oom", "CUDA error: out of memory\n  current device: 1, in function alloc at ggml-cuda.cu:1"),
 ];
 
 #[test]

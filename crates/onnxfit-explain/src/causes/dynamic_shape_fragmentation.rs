@@ -41,7 +41,7 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
     }
     let said = words!(
         facts,
-        r"keeps? (?:on )?(?:increasing|growing|rising|climbing)|continu\w+ (?:to )?(?:increas|grow|ris|climb)\w*|gradual\w* (?:increas|grow|ris|climb)\w*|(?:increas|grow|ris|climb)\w* (?:randomly|over time|gradually|slowly|with (?:each|every)|after (?:each|every)|constantly|continuously)|after (?:a certain number|hundreds|thousands|a while|some time|many|several|a few)"
+        r"keeps? (?:on )?(?:increasing|growing|rising|climbing)|continu\w+ (?:to )?(?:increas|grow|ris|climb)\w*|(?:gradual|steadi|slow|unbounded)\w* (?:increas|grow|ris|climb)\w*|(?:increas|grow|ris|climb)\w* (?:randomly|over time|gradually|steadily|slowly|with (?:each|every)|after (?:each|every)|constantly|continuously)|after (?:a certain number|hundreds|thousands|a while|some time|many|several|a few)"
     )?;
     // Growth without a word about a GPU is growth of the process.
     let card = words!(facts, r"\bgpu|vram|cuda|nvidia|device memory");

@@ -31,7 +31,7 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
     }
     let said = words!(
         facts,
-        r"(?:fall\w*|fell) ?back (?:\w+ ){0,3}to (?:the )?cpu|(?:only|always|still|just) (?:run\w*|us\w*) (?:\w+ ){0,3}(?:the )?cpu\b|cpuexecutionprovider (?:only|instead)|(?:gpu|cuda|cudaexecutionprovider) (?:is |was )?(?:not|never) (?:being )?(?:used|available|detected|found|recogni[sz]ed)|(?:not|n't|cannot|can not) (?:use|using|find|load|see|detect)\w* (?:the )?(?:gpu|cuda|cudnn|cudaexecutionprovider)"
+        r"(?:fall\w*|fell) ?back (?:\w+ ){0,3}to (?:the )?cpu|(?:runs?|running) on (?:the )?cpu\b[^.\n]{0,20}\bgpu|(?:never|not|doesn't|does not) uses? (?:the |my )?gpu|providers: \['cpuexecutionprovider'\]|(?:only|always|still|just) (?:run\w*|us\w*) (?:\w+ ){0,3}(?:the )?cpu\b|cpuexecutionprovider (?:only|instead)|(?:gpu|cuda|cudaexecutionprovider) (?:is |was )?(?:not|never) (?:being )?(?:used|available|detected|found|recogni[sz]ed)|(?:not|n't|cannot|can not) (?:use|using|find|load|see|detect)\w* (?:the )?(?:gpu|cuda|cudnn|cudaexecutionprovider)"
     )?;
     // Out of memory can be a reason to fall back.
     words!(facts, r"out of memory|\boom\b|memory|vram").is_none().then(|| Verdict::words(70, [said]))

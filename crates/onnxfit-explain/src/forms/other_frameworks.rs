@@ -50,7 +50,7 @@ pub(super) const FORMS: &[Form] = &[
     Form {
         id: "llama_cpp_oom",
         kind: Kind::NotMemory,
-        pattern: r"ggml_(?:backend_cuda|cuda|gallocr)\w*: (?:allocating|failed to allocate)",
+        pattern: r"(?:ggml_(?:backend_cuda|cuda|gallocr)\w*: (?:allocating|failed to allocate)|CUDA error: out of memory current device: \d+, in function)",
         refine: as_is,
     },
 ];

@@ -155,6 +155,3 @@ pub(crate) fn bodies(graph: &Graph, id: NodeId) -> Vec<(&str, usize, &Graph)> {
     }
     found
 }
-
-#[cfg(test)]
-mod tests;

@@ -11,6 +11,7 @@ mod equalize;
 mod error;
 mod fold;
 mod layer;
+mod node_names;
 mod prepare;
 pub mod qdq;
 pub mod ranges;

@@ -150,6 +150,3 @@ pub(crate) fn layer_names(graph: &Graph) -> BTreeMap<NodeId, String> {
     };
     graph.nodes().map(name).collect()
 }
-
-#[cfg(test)]
-mod tests;

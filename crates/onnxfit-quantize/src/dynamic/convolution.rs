@@ -54,7 +54,7 @@ fn write(writer: &mut Writer<'_, '_>, id: NodeId) -> Result<(), QuantizeError> {
         integer = integer.with(&attribute.name, attribute.value.clone());
     }
     writer.patch.remove_node(id);
-    writer.patch.add_node(Place::Before(id), integer);
+    writer.add(Place::Before(id), integer);
     finish(writer, id, &label, sums, [input_scale, scale], bias);
     Ok(())
 }

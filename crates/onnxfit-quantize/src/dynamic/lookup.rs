@@ -30,6 +30,6 @@ fn write(writer: &mut Writer<'_, '_>, id: NodeId) -> Result<(), QuantizeError> {
     writer.patch.set_output(id, 0, Some(rows));
     let inputs = [rows, scale, zero_point];
     let node = NewNode::new("DequantizeLinear", &format!("{label}_DequantizeLinear"), &inputs, &[output]);
-    writer.patch.add_node(Place::After(id), node);
+    writer.add(Place::After(id), node);
     Ok(())
 }

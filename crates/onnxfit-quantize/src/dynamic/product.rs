@@ -65,7 +65,7 @@ fn write(writer: &mut Writer<'_, '_>, id: NodeId) -> Result<(), QuantizeError> {
         node.inputs.extend(bias.map(Some));
         node.domain = "com.microsoft".to_owned();
         writer.uses_own_domain = true;
-        writer.patch.add_node(Place::Before(id), node);
+        writer.add(Place::Before(id), node);
         return Ok(());
     }
     let [left, left_scale, left_zero_point] = writer.dynamic(left, id);
@@ -88,13 +88,13 @@ pub(super) fn finish(
     let cast = writer.value(&format!("{label}_cast"));
     let node = NewNode::new("Cast", &format!("{label}_Cast"), &[sums], &[cast]);
     let node = node.with("to", AttributeValue::Int(i64::from(DataType::Float.number())));
-    writer.patch.add_node(Place::Before(id), node);
+    writer.add(Place::Before(id), node);
     let scale = writer.node(id, "Mul", &format!("{label}_scales_Mul"), &scales);
     let scaled = if bias.is_some() { writer.value(&format!("{label}_scaled")) } else { output };
     let node = NewNode::new("Mul", &format!("{label}_Mul"), &[cast, scale], &[scaled]);
-    writer.patch.add_node(Place::Before(id), node);
+    writer.add(Place::Before(id), node);
     if let Some(bias) = bias {
         let node = NewNode::new("Add", &format!("{label}_Add"), &[scaled, bias], &[output]);
-        writer.patch.add_node(Place::Before(id), node);
+        writer.add(Place::Before(id), node);
     }
 }

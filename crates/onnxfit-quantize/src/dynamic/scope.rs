@@ -10,6 +10,7 @@ use onnxfit_onnx::{DataType, TensorSource};
 use super::DynamicOptions;
 use crate::affine::Quantized;
 use crate::constants::floats;
+use crate::node_names::NodeNames;
 use crate::{IntType, QuantizeError};
 
 /// A graph or body, and the fixed tensors around it.
@@ -79,6 +80,7 @@ pub(crate) struct Writer<'a, 'b> {
     pub(crate) scope: &'a Scope<'b>,
     pub(crate) patch: Patch,
     pub(crate) uses_own_domain: bool,
+    names: NodeNames,
     /// By value: the integers, scale and zero point that it becomes.
     dynamic: BTreeMap<ValueId, [ValueId; 3]>,
     weights: BTreeMap<(ValueId, String), [ValueId; 3]>,
@@ -87,17 +89,24 @@ pub(crate) struct Writer<'a, 'b> {
 impl<'a, 'b> Writer<'a, 'b> {
     pub(crate) fn new(scope: &'a Scope<'b>, name: &str) -> Self {
         let patch = Patch::new(scope.graph, name);
-        Self { scope, patch, uses_own_domain: false, dynamic: BTreeMap::new(), weights: BTreeMap::new() }
+        let names = NodeNames::of(scope.graph);
+        Self { scope, patch, names, uses_own_domain: false, dynamic: BTreeMap::new(), weights: BTreeMap::new() }
     }
 
     pub(crate) fn value(&mut self, name: &str) -> ValueId {
         self.patch.add_value(name, ValueType::Unknown)
     }
 
+    /// A new node, under a name of its own.
+    pub(crate) fn add(&mut self, place: Place, mut node: NewNode) {
+        node.name = self.names.unique(&node.name);
+        self.patch.add_node(place, node);
+    }
+
     /// A new node before a node; its only output.
     pub(crate) fn node(&mut self, before: NodeId, op_type: &str, name: &str, inputs: &[ValueId]) -> ValueId {
         let output = self.value(&format!("{name}_output"));
-        self.patch.add_node(Place::Before(before), NewNode::new(op_type, name, inputs, &[output]));
+        self.add(Place::Before(before), NewNode::new(op_type, name, inputs, &[output]));
         output
     }
 
@@ -109,7 +118,7 @@ impl<'a, 'b> Writer<'a, 'b> {
         let name = self.scope.graph.value(value).name.clone();
         let made = ["quantized", "scale", "zero_point"].map(|part| self.value(&format!("{name}_{part}")));
         let node = NewNode::new("DynamicQuantizeLinear", &format!("{name}_DynamicQuantizeLinear"), &[value], &made);
-        self.patch.add_node(Place::Before(before), node);
+        self.add(Place::Before(before), node);
         self.dynamic.insert(value, made);
         made
     }

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use onnxfit_graph::{AttributeValue, Model, NewNode, NodeId, Patch, Place, ValueId, ValueType};
+use onnxfit_graph::{AttributeValue, Model, NewNode, Node, NodeId, Patch, Place, ValueId, ValueType};
 use onnxfit_onnx::DataType;
 use onnxfit_onnx::proto::TensorProto;
 
 use super::operators::{Role, Roles};
-use super::plan::{Plan, params};
+use super::plan::{Plan, behind_clip, params};
 use super::{Qdq, QdqOutcome};
 use crate::affine::{Quantized, quantize_tensor, quantize_tensor_with};
 use crate::constants::{float_dims, floats, sweep};
+use crate::node_names::NodeNames;
 use crate::ranges::Range;
 use crate::{Granularity, IntType, Params, QuantizeError, Symmetry};
 
@@ -29,6 +30,7 @@ pub(super) fn emit(qdq: &Qdq<'_>, plan: &Plan) -> Result<QdqOutcome, QuantizeErr
         writer.node(*id)?;
         *integer_nodes.entry(qdq.roles[id].kernel.to_owned()).or_default() += 1;
     }
+    writer.protect_floats();
     let uses_own_domain = writer.uses_own_domain;
     let patch = writer.patch;
     let mut model = Model::clone(qdq.model);
@@ -44,6 +46,7 @@ struct Writer<'a, 'b> {
     qdq: &'a Qdq<'b>,
     plan: &'a Plan,
     patch: Patch,
+    names: NodeNames,
     domain: &'static str,
     uses_own_domain: bool,
     /// Parameters that are written, by their bits.
@@ -66,6 +69,7 @@ impl<'a, 'b> Writer<'a, 'b> {
             qdq,
             plan,
             patch: Patch::new(&qdq.model.graph, "quantize"),
+            names: NodeNames::of(&qdq.model.graph),
             domain,
             uses_own_domain: false,
             scales: BTreeMap::new(),
@@ -148,6 +152,43 @@ impl<'a, 'b> Writer<'a, 'b> {
             }
         }
         Ok(())
+    }
+
+    /// ONNX Runtime quantizes the weight of a `Conv` or `Gemm` itself, with one scale for all of it,
+    /// when its input comes from integers and its output goes to some (weight_bias_quantization.cc,
+    /// 1.31). A layer that shall stay float reads its input through a node that changes nothing and
+    /// that no rewrite takes away.
+    fn protect_floats(&mut self) {
+        let graph = &self.qdq.model.graph;
+        for (id, node) in graph.nodes() {
+            let Some(input) = node.input(0).filter(|_| !self.plan.nodes.contains(&id)) else { continue };
+            let reads_integers = self.plan.values.contains_key(&input)
+                && graph.value(input).producer.is_some_and(|(maker, _)| self.is_on_integers(maker));
+            if reads_integers && self.is_quantized_by_the_runtime(node) {
+                let name = format!("{}_float", graph.value(input).name);
+                let same = self.patch.add_value(&name, ValueType::Unknown);
+                let mut same_node = NewNode::new("Max", &format!("{name}_Max"), &[input], &[same]);
+                same_node.name = self.names.unique(&same_node.name);
+                self.patch.add_node(Place::Before(id), same_node);
+                self.patch.set_input(id, 0, Some(same));
+            }
+        }
+    }
+
+    /// A layer with a weight, perhaps with an `Add` behind it that becomes its bias, before integers.
+    fn is_quantized_by_the_runtime(&self, node: &Node) -> bool {
+        let graph = &self.qdq.model.graph;
+        let Some(output) = node.output(0) else { return false };
+        let goes_to_integers = |value| {
+            self.plan.values.contains_key(&value)
+                || behind_clip(graph, value).is_some_and(|behind| self.plan.values.contains_key(&behind))
+        };
+        if node.is("Conv") || node.is("ConvTranspose") || node.is("Gemm") {
+            return goes_to_integers(output);
+        }
+        let added = graph.value(output).uses.iter().map(|reader| graph.node(reader.node));
+        let mut sums = added.filter(|reader| reader.is("Add")).filter_map(|reader| reader.output(0));
+        node.is("MatMul") && sums.any(goes_to_integers)
     }
 
     /// The scale of each channel's weight below which the bias would not fit into 32 bits.
@@ -338,6 +379,7 @@ impl<'a, 'b> Writer<'a, 'b> {
     fn add(&mut self, place: Place, mut node: NewNode) {
         self.uses_own_domain |= !self.domain.is_empty();
         node.domain = self.domain.to_owned();
+        node.name = self.names.unique(&node.name);
         self.patch.add_node(place, node);
     }
 }

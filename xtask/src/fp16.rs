@@ -86,6 +86,6 @@ pub(crate) fn fp16() -> Result<()> {
     run(text(&python)?, &arguments, &[])
 }
 
-fn text(path: &Path) -> Result<&str> {
+pub(crate) fn text(path: &Path) -> Result<&str> {
     path.to_str().with_context(|| format!("`{}` is no UTF-8", path.display()))
 }

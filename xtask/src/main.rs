@@ -5,6 +5,7 @@ mod ci;
 mod fp16;
 mod gpu;
 mod limits;
+mod quantize;
 mod recommend;
 mod releases;
 mod runner;
@@ -28,6 +29,7 @@ cargo xtask COMMAND
   recommend  every real architecture through `onnxfit recommend`: results/recommend.md
   zoo     every real architecture through `onnxfit check`: results/zoo.md
   fp16    half precision by onnxfit and by four other tools: results/fp16.md
+  quantize  ranges, accuracy, size, memory beside ONNX Runtime's own tool: results/quantize.md
   releases  real runs under five releases of ONNX Runtime beside the prediction: results/releases.md
   speed   the whole prediction against another tool's planner: results/speed.md
   train   steps per second beside onnxsim, recompute, accumulation, gradients: results/train.md";
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Some(("recommend", only)) => recommend::recommend(only),
         Some(("releases", only)) => releases::releases(only),
         Some(("speed", [])) => speed::speed(),
+        Some(("quantize", more)) => quantize::quantize(more),
         Some(("fp16", [])) => fp16::fp16(),
         Some(("train", [])) => train::train(),
         _ => {

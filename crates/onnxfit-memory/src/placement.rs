@@ -48,7 +48,7 @@ fn falls_back(node: &Node) -> bool {
 }
 
 fn rnn_falls_back(node: &Node, supported: &[&str]) -> bool {
-    let odd = ["activation_alpha", "activation_beta", "clip"].iter().any(|name| node.attributes.contains_key(*name));
+    let odd = ["activation_alpha", "activation_beta", "clip"].iter().any(|name| node.attributes.contains_key(name));
     let activations = match node.attributes.get("activations") {
         Some(Attribute::Texts(texts)) => {
             texts.iter().zip(supported.iter().cycle()).any(|(text, name)| !text.eq_ignore_ascii_case(name))

@@ -141,6 +141,7 @@ pub fn quantize(
             preparation.push(format!("{n_pairs} pairs of convolutions equalized"));
         }
     }
+    say_where_kernels_run(request, &options.scheme, &mut diagnostics);
     let gate = options.max_drop.map_or_else(|| Gate::of(Kind::Quantized), Gate::Asked);
     progress.doing("running the float model");
     let bench = Bench::new(
@@ -190,6 +191,25 @@ pub fn quantize(
         }
     };
     finish(model, request, options, &bench, found, &built, answer, diagnostics, &workplace, progress)
+}
+
+/// On a card integers of values are no gain: the kernels are those of the CPU provider.
+fn say_where_kernels_run(request: &Request, scheme: &Scheme, diagnostics: &mut Vec<Diagnostic>) {
+    let Some(target) = request.target.as_ref().filter(|target| target.gpu.is_some()) else { return };
+    let message = match scheme {
+        Scheme::Dynamic => format!(
+            "DynamicQuantizeLinear, MatMulInteger, ConvInteger and DynamicQuantizeLSTM are kernels of the CPU provider: \
+             on {} these nodes run on the CPU, with copies there and back",
+            target.name
+        ),
+        Scheme::Static { .. } => format!(
+            "QLinearConv and its like are kernels of the CPU provider: on {} the CUDA provider computes in floats \
+             between the pairs; TensorRT fuses them",
+            target.name
+        ),
+    };
+    let hint = "weights alone save memory on a card: `onnxfit quantize --weights int8` or `int4`";
+    diagnostics.push(Diagnostic::warning("cpu-kernels", message).with_hint(hint.to_owned()));
 }
 
 /// The model that answers are compared with: the file itself, or a copy with made-up weights.

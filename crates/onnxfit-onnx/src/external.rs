@@ -19,6 +19,7 @@ use bytes::Bytes as Buffer;
 use onnxfit_base::Bytes;
 
 use crate::error::{OnnxError, TensorError};
+use crate::pages::map;
 use crate::proto::TensorProto;
 use crate::tensor::ExternalLocation;
 
@@ -30,6 +31,12 @@ pub trait TensorSource {
     /// Whether [`Self::tensor_bytes`] would succeed, at less cost where there is a way.
     fn check(&self, tensor: &TensorProto) -> Result<(), TensorError> {
         self.tensor_bytes(tensor).map(drop)
+    }
+
+    /// Whether a tensor that seems to be elsewhere is to lie in the model file when it is written:
+    /// what it is made from lies there, too.
+    fn belongs_inline(&self, _tensor: &TensorProto) -> bool {
+        false
     }
 }
 
@@ -214,17 +221,4 @@ pub(crate) fn map_file(path: &Path) -> Result<Buffer, OnnxError> {
     let file = File::open(path).map_err(fail("open"))?;
     let length = file.metadata().map_err(fail("open"))?.len();
     map(&file, length).map_err(fail("map"))
-}
-
-fn map(file: &File, length: u64) -> io::Result<Buffer> {
-    if length == 0 {
-        return Ok(Buffer::new());
-    }
-    let length = usize::try_from(length).map_err(io::Error::other)?;
-    // SAFETY: the map is read-only and private to this process. A writer that truncates the file
-    // meanwhile can make a read fault; every reader of a mapped model has that risk, and copying
-    // gigabytes of weights is the alternative.
-    #[allow(unsafe_code)]
-    let map = unsafe { memmap2::MmapOptions::new().len(length).map(file) }?;
-    Ok(Buffer::from_owner(map))
 }

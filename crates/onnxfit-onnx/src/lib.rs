@@ -6,11 +6,13 @@
 //! know are found on opening, and writing a changed model refuses to lose them unless forced.
 
 mod data_type;
+mod encode;
 mod error;
 mod external;
 mod file;
 mod notes;
 mod packing;
+mod pages;
 mod pending;
 pub mod proto;
 mod random;
@@ -25,6 +27,7 @@ pub use error::{OnnxError, TensorError};
 pub use external::{TensorSource, WeightStore};
 pub use file::ModelFile;
 pub use notes::strip_notes;
+pub use pages::release_pages;
 pub use random::{RandomWeights, WeightRole};
 pub use save::{SaveOptions, SaveReport, save};
 pub use tensor::ExternalLocation;

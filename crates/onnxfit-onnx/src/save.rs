@@ -7,8 +7,10 @@ use std::path::Path;
 use onnxfit_base::Bytes;
 use prost::Message;
 
+use crate::encode::{Streamed, checked_bytes};
 use crate::error::{OnnxError, TensorError};
 use crate::external::TensorSource;
+use crate::pages::release_pages;
 use crate::pending::PendingFile;
 use crate::proto::{ModelProto, TensorProto};
 use crate::walk::{tensors_mut, visit_tensors};
@@ -84,13 +86,22 @@ pub fn save(model: &ModelProto, path: &Path, options: &SaveOptions<'_>) -> Resul
             }
         }
     }
-    let have = Bytes(model.encoded_len() as u64);
+    if !external {
+        fill_all_but_initializers(&mut model, options)?;
+    }
+    let streamed = Streamed::of(model, !external)?;
+    let have = Bytes(streamed.encoded_bytes());
     if have > options.model_max {
         return Err(OnnxError::StructureTooLarge { path: path.to_owned(), have, limit: options.model_max });
     }
-    // Encoding needs the whole message in memory once; its weights are external by now if large.
-    let encoded = model.encode_to_vec();
-    let pending = PendingFile::write(path, |file| file.write_all(&encoded))?;
+    let mut failure = None;
+    let done = |written| {
+        if let Some(progress) = options.progress.filter(|_| !external) {
+            progress(Bytes(written), have);
+        }
+    };
+    let pending = PendingFile::write(path, |file| streamed.write(file, options.source, &mut failure, &done));
+    let pending = pending.map_err(|error| failure.take().map_or(error, OnnxError::Tensor))?;
     if let Some(data) = data {
         data.commit()?;
     }
@@ -104,7 +115,7 @@ fn wants_data_file(model: &ModelProto, options: &SaveOptions<'_>) -> Result<bool
     visit_tensors(model, &mut |tensor| match tensor.size_bytes() {
         Ok(bytes) => {
             total = total.saturating_add(bytes.get());
-            elsewhere |= !tensor.is_inline();
+            elsewhere |= !tensor.is_inline() && !options.source.belongs_inline(tensor);
         }
         Err(error) => first_error = first_error.take().or(Some(error)),
     });
@@ -114,6 +125,22 @@ fn wants_data_file(model: &ModelProto, options: &SaveOptions<'_>) -> Result<bool
     // A quarter is left for what is no weight; typed fields may also take more than raw bytes.
     let is_large = total > options.model_max.get() / 4 * 3 || model.encoded_len() as u64 > options.model_max.get();
     Ok(elsewhere || options.force_external || is_large)
+}
+
+/// Gets the bytes of tensors in nodes and bodies; those of the graph's own initializers are written as
+/// they come.
+fn fill_all_but_initializers(model: &mut ModelProto, options: &SaveOptions<'_>) -> Result<(), TensorError> {
+    let initializers = model.graph.as_mut().map(|graph| std::mem::take(&mut graph.initializer));
+    for (tensor, _) in tensors_mut(model) {
+        if !tensor.is_inline() {
+            let bytes = options.source.tensor_bytes(tensor)?;
+            tensor.set_raw(bytes);
+        }
+    }
+    if let (Some(graph), Some(initializers)) = (&mut model.graph, initializers) {
+        graph.initializer = initializers;
+    }
+    Ok(())
 }
 
 /// Which tensors go where in the data file, by their index in the walk over the model.
@@ -166,17 +193,13 @@ fn write_data(
     let written = PendingFile::write(path, |file| {
         let mut written = 0u64;
         for (index, offset) in &layout.offsets {
-            let bytes = options.source.tensor_bytes(tensors[*index]).and_then(|bytes| {
-                let (need, have) = (tensors[*index].size_bytes()?, Bytes(bytes.len() as u64));
-                let tensor = || tensors[*index].name().to_owned();
-                if have == need { Ok(bytes) } else { Err(TensorError::WrongLength { tensor: tensor(), have, need }) }
-            });
-            let bytes = bytes.map_err(|error| {
+            let bytes = checked_bytes(tensors[*index], options.source).map_err(|error| {
                 failure = Some(error);
                 io::Error::other("a tensor cannot be read")
             })?;
             io::copy(&mut io::Read::take(io::repeat(0), offset - written), file)?;
             file.write_all(&bytes)?;
+            release_pages(&bytes);
             written = offset + bytes.len() as u64;
             if let Some(progress) = options.progress {
                 progress(Bytes(written), Bytes(layout.end_bytes));

@@ -1,5 +1,7 @@
 //! Rounds the weights of a model, streamed: `weights IN.onnx OUT.onnx int4|int8|fp16`.
 
+#![allow(clippy::print_stdout, reason = "its answer")]
+
 use std::path::Path;
 
 use onnxfit_graph::Model;

@@ -21,6 +21,10 @@ impl TensorSource for Borrowed<'_> {
     fn tensor_bytes(&self, tensor: &TensorProto) -> Result<bytes::Bytes, TensorError> {
         self.0.tensor_bytes(tensor)
     }
+
+    fn check(&self, tensor: &TensorProto) -> Result<(), TensorError> {
+        self.0.check(tensor)
+    }
 }
 
 /// The names of weights whose bytes are nowhere to be had.

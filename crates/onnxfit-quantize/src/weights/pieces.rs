@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes as Buffer;
 use half::f16;
 use onnxfit_onnx::proto::TensorProto;
-use onnxfit_onnx::{TensorError, TensorSource};
+use onnxfit_onnx::{TensorError, TensorSource, release_pages};
 
 use super::compensate::{self, Factor};
 use super::pack::{Grid, Packed, pack, round_row};
@@ -135,13 +135,27 @@ impl TensorSource for PieceSource<'_> {
             None => self.weights.check(tensor),
         }
     }
+
+    fn belongs_inline(&self, tensor: &TensorProto) -> bool {
+        match self.pieces.find(tensor) {
+            Ok(Some((job, _))) => self.pieces.jobs[job].tensor.is_inline(),
+            _ => self.weights.belongs_inline(tensor),
+        }
+    }
 }
 
 impl Job {
     fn work(&self, weights: &dyn TensorSource) -> Result<Done, TensorError> {
         let bytes = weights.tensor_bytes(&self.tensor)?;
-        let (numbers, _) = bytes.as_chunks::<4>();
-        Ok(match &self.form {
+        let done = self.form.done(bytes.as_chunks::<4>().0);
+        release_pages(&bytes);
+        Ok(done)
+    }
+}
+
+impl Form {
+    fn done(&self, numbers: &[[u8; 4]]) -> Done {
+        match self {
             Form::Half => {
                 let mut main = vec![0u8; numbers.len() * 2];
                 shares(&mut main, 2, numbers.len(), |first, main| {
@@ -163,7 +177,7 @@ impl Job {
                     zero_points: packed.zero_points.into(),
                 }
             }
-        })
+        }
     }
 }
 

@@ -65,10 +65,29 @@ pub(super) struct Converted {
 /// Numbers per step: small enough for the first-level cache.
 const STEP: usize = 4096;
 
-/// Converts little-endian floats; bytes past the last whole float are ignored.
+/// Numbers from which on a second core helps.
+const N_PARALLEL: usize = 1 << 18;
+
+/// Converts little-endian floats, on all cores; bytes past the last whole float are ignored.
 pub(super) fn convert(floats: &[u8], target: HalfType) -> Converted {
     let n = floats.len() / 4;
     let mut bytes = vec![0u8; n * 2];
+    let n_threads = if n < N_PARALLEL { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
+    if n_threads == 1 {
+        let n_clamped = convert_into(floats, &mut bytes, target);
+        return Converted { bytes: Buffer::from(bytes), n_clamped };
+    }
+    let share = n.div_ceil(n_threads);
+    let n_clamped = std::thread::scope(|scope| {
+        let shares = floats.chunks(share * 4).zip(bytes.chunks_mut(share * 2));
+        let workers: Vec<_> = shares.map(|(from, to)| scope.spawn(move || convert_into(from, to, target))).collect();
+        workers.into_iter().map(|worker| worker.join().expect("converting does not panic")).sum()
+    });
+    Converted { bytes: Buffer::from(bytes), n_clamped }
+}
+
+/// Gives how many numbers were too large.
+fn convert_into(floats: &[u8], bytes: &mut [u8], target: HalfType) -> u64 {
     let mut n_clamped = 0u64;
     let mut wide = [0f32; STEP];
     let bound = target.max();
@@ -87,7 +106,7 @@ pub(super) fn convert(floats: &[u8], target: HalfType) -> Converted {
         }
         narrow(wide, to, target);
     }
-    Converted { bytes: Buffer::from(bytes), n_clamped }
+    n_clamped
 }
 
 fn narrow(wide: &[f32], to: &mut [u8], target: HalfType) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes as Buffer;
 use onnxfit_onnx::proto::TensorProto;
-use onnxfit_onnx::{TensorError, TensorSource};
+use onnxfit_onnx::{TensorError, TensorSource, release_pages};
 
 use super::convert::{HalfType, convert};
 
@@ -90,7 +90,13 @@ impl<'a> ConvertingSource<'a> {
 impl TensorSource for ConvertingSource<'_> {
     fn tensor_bytes(&self, tensor: &TensorProto) -> Result<Buffer, TensorError> {
         match self.conversions.original(tensor)? {
-            Some((original, target)) => Ok(convert(&self.weights.tensor_bytes(original)?, *target).bytes),
+            Some((original, target)) => {
+                let wide = self.weights.tensor_bytes(original)?;
+                let narrow = convert(&wide, *target).bytes;
+                // Nobody looks at the wide one again.
+                release_pages(&wide);
+                Ok(narrow)
+            }
             None => self.weights.tensor_bytes(tensor),
         }
     }
@@ -99,6 +105,13 @@ impl TensorSource for ConvertingSource<'_> {
         match self.conversions.original(tensor)? {
             Some((original, _)) => self.weights.check(original),
             None => self.weights.check(tensor),
+        }
+    }
+
+    fn belongs_inline(&self, tensor: &TensorProto) -> bool {
+        match self.conversions.original(tensor) {
+            Ok(Some((original, _))) => original.is_inline(),
+            _ => self.weights.belongs_inline(tensor),
         }
     }
 }

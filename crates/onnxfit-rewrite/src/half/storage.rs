@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use onnxfit_onnx::proto::TensorProto;
-use onnxfit_onnx::{TensorError, TensorSource};
+use onnxfit_onnx::{TensorError, TensorSource, release_pages};
 
 use super::convert::{HalfType, convert};
 use super::islands::{Facts, MASK};
@@ -78,15 +78,21 @@ pub(super) fn stored_half(
 /// range. Of what lies in another file a few pieces are looked at, for reading all would cost as much
 /// as converting it.
 fn survives(tensor: &TensorProto, target: HalfType, weights: &dyn TensorSource) -> bool {
-    const PIECE_BYTES: usize = 64 << 10;
-    const N_PIECES_MAX: usize = 16;
-    /// Eight times what rounding to 11 bits costs at worst.
-    const DISTANCE_MAX: f64 = 4e-3;
     // bfloat16 has the range of float.
     if target == HalfType::Bfloat16 || weights.check(tensor).is_err() {
         return true;
     }
     let Ok(bytes) = weights.tensor_bytes(tensor) else { return true };
+    let is_alive = is_alive(&bytes, target);
+    release_pages(&bytes);
+    is_alive
+}
+
+fn is_alive(bytes: &[u8], target: HalfType) -> bool {
+    const PIECE_BYTES: usize = 64 << 10;
+    const N_PIECES_MAX: usize = 16;
+    /// Eight times what rounding to 11 bits costs at worst.
+    const DISTANCE_MAX: f64 = 4e-3;
     let n_pieces = bytes.len().div_ceil(PIECE_BYTES);
     let step = n_pieces.div_ceil(N_PIECES_MAX).max(1);
     let (mut distance, mut size) = (0.0, 0.0);
@@ -109,8 +115,12 @@ fn survives(tensor: &TensorProto, target: HalfType, weights: &dyn TensorSource) 
     distance <= DISTANCE_MAX * DISTANCE_MAX * size
 }
 
-/// A tensor in the half type. What is in the model file is converted now; what lies in another
-/// file is converted when it is written, and what is absent stays absent.
+/// From here on a tensor is converted when it is written, so that a conversion takes the memory of
+/// one of them.
+const N_POSTPONED: u64 = 1 << 14;
+
+/// A tensor in the half type. What is small and in the model file is converted now; what is absent
+/// stays absent.
 pub(super) fn half_tensor(
     name: &str,
     tensor: &Arc<TensorProto>,
@@ -137,7 +147,8 @@ pub(super) fn half_tensor(
         result.set_raw(converted.bytes);
         return Ok(result);
     }
-    if let Some(bytes) = tensor.is_inline().then(|| tensor.inline_bytes()).transpose()?.flatten() {
+    let is_now = tensor.is_inline() && tensor.n_elements()? < N_POSTPONED;
+    if let Some(bytes) = is_now.then(|| tensor.inline_bytes()).transpose()?.flatten() {
         let converted = convert(&bytes, target);
         conversions.note_clamped(name, converted.n_clamped);
         result.set_raw(converted.bytes);

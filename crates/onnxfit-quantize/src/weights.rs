@@ -108,5 +108,19 @@ impl<'a> WeightOnly<'a> {
     }
 }
 
+impl WeightOutcome {
+    /// The model with its new tensors made, and in it; those that did not change stay where they are.
+    ///
+    /// # Errors
+    /// If a weight cannot be read.
+    pub fn filled(&self, weights: &dyn TensorSource) -> Result<Model, QuantizeError> {
+        let mut proto = self.model.to_proto();
+        if let Some(graph) = &mut proto.graph {
+            self.pieces.fill(graph, &self.pieces.source(weights))?;
+        }
+        Ok(Model::from_proto(&proto)?)
+    }
+}
+
 #[cfg(test)]
 mod tests;

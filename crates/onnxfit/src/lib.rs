@@ -67,7 +67,7 @@ pub use onnxfit_runtime as runtime;
 pub use onnxfit_train as training;
 pub use progress::{Progress, Quiet, Stage};
 pub use prune::{PruneImportance, PruneMeasure, PruneOptions, PruneRecovery, PruneTarget, ZeroPattern, prune};
-pub use quantize::{IntType, QuantizeOptions, RangeMethod, Scheme, Symmetry, quantize};
+pub use quantize::{IntType, Level, QuantizeOptions, RangeMethod, Scheme, Symmetry, quantize};
 pub use recommend::{RecommendOptions, recommend};
 pub use request::{OptimizationLevel, Provider, Request};
 pub use run::{RunOptions, run};

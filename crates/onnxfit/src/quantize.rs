@@ -11,12 +11,13 @@ mod method;
 mod search;
 mod state;
 mod view;
+mod weight_only;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use onnxfit_base::Diagnostic;
-use onnxfit_onnx::{SaveOptions, SaveReport, TensorSource, save};
+use onnxfit_onnx::{SaveOptions, SaveReport, TensorSource, save, strip_notes};
 use onnxfit_quantize::dynamic::{Dynamic, DynamicOptions};
 use onnxfit_quantize::qdq::{Qdq, QdqOptions};
 use onnxfit_quantize::{equalize, fold_normalizations, prepare};
@@ -35,9 +36,10 @@ use bench::Bench;
 use calibrate::calibrate;
 use method::{Built, Method, Static, quantize_error};
 use search::{Found, search};
+use weight_only::Weights;
 
 pub use onnxfit_quantize::ranges::Method as RangeMethod;
-pub use onnxfit_quantize::{IntType, Symmetry};
+pub use onnxfit_quantize::{IntType, Level, Symmetry};
 
 /// How numbers become integers.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +61,15 @@ pub enum Scheme {
     },
     /// Weights beforehand, values when they are there.
     Dynamic,
+    /// Weights alone; computation stays in float.
+    Weights {
+        /// The level that is tried first: [`Level::Int8`] or [`Level::Int4`].
+        smallest: Level,
+        /// Make up for rounding errors by what the samples say of the layers' inputs.
+        compensate: bool,
+        /// Run nothing: every weight at its smallest, one in memory at a time.
+        unseen: bool,
+    },
 }
 
 /// How a model is to be quantized.
@@ -110,6 +121,17 @@ pub fn quantize(
     let rewrite = |message: String| Error::Rewrite { message, hint: None };
     let inlined = inline_functions(model.graph()).map_err(|error| rewrite(error.to_string()))?;
     let graph = inlined.as_ref().unwrap_or(model.graph());
+    if let Scheme::Weights { smallest, unseen: true, .. } = options.scheme {
+        let source = weights::source(model, options.random_weights);
+        progress.doing("rounding weights");
+        let done = weight_only::unseen(graph, source.as_ref(), smallest, &workplace.model(), &mut diagnostics)?;
+        let mut view = view::unseen(model, options, &done);
+        if view.quantized {
+            view.files = workplace.finish(&options.output, done.saved.data_name.as_deref())?;
+        }
+        view.diagnostics = diagnostics.iter().map(DiagnosticView::from).collect();
+        return Ok(view);
+    }
     let samples = match &options.calibration {
         Some(path) => Samples::of_path(path, graph)?,
         None if matches!(options.scheme, Scheme::Static { .. }) => {
@@ -189,6 +211,16 @@ pub fn quantize(
             let built = Method::build(&method, &found.choice)?;
             (found, built)
         }
+        Scheme::Weights { smallest, compensate, .. } => {
+            let mut method = Weights::new(&bench.model, &bench.store, *smallest);
+            if *compensate {
+                method.compensate(&bench, progress)?;
+            }
+            let found = search(&method, &bench, progress)?;
+            answer.layers = method.layers().to_vec();
+            let built = method.build(&found.choice)?;
+            (found, built)
+        }
     };
     finish(model, request, options, &bench, found, &built, answer, diagnostics, &workplace, progress)
 }
@@ -264,6 +296,7 @@ fn bench_has_data_file(model: &Model) -> bool {
 fn write(built: &Built, bench: &Bench<'_>, path: &Path, has_data_file: bool) -> Result<SaveReport, Error> {
     let source: &dyn TensorSource = built.source.as_deref().unwrap_or(&bench.store);
     let mut proto = built.model.to_proto();
+    strip_notes(&mut proto);
     const MODEL_BYTES_MAX: u64 = 1 << 30;
     if !has_data_file && bench::file_bytes(&proto) < MODEL_BYTES_MAX {
         fn take_in(graph: &mut onnxfit_onnx::proto::GraphProto, source: &dyn TensorSource) -> Result<(), Error> {

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{ArgGroup, Args, ValueEnum};
-use onnxfit::{IntType, MaxDrop, Model, Provider, QuantizeOptions, RangeMethod, Request, Scheme, Symmetry};
+use onnxfit::{IntType, Level, MaxDrop, Model, Provider, QuantizeOptions, RangeMethod, Request, Scheme, Symmetry};
 
 use crate::arguments::ModelArguments;
 use crate::output::write_whole;
 use crate::progress::Bar;
 
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("scheme").required(true).args(["static_", "dynamic"]))]
+#[command(group = ArgGroup::new("scheme").required(true).args(["static_", "dynamic", "weights"]))]
 pub(crate) struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
@@ -23,6 +23,15 @@ pub(crate) struct Arguments {
     /// Weights beforehand, values when they are there; CPU kernels only
     #[arg(long)]
     dynamic: bool,
+    /// Weights alone: they are integers at rest, computation stays in float
+    #[arg(long, value_enum, value_name = "BITS")]
+    weights: Option<WeightsArgument>,
+    /// Round weights to the nearest, whatever calibration data say
+    #[arg(long, requires = "weights")]
+    nearest: bool,
+    /// Run nothing: every weight as small as it may be, uncompared, one in memory at a time
+    #[arg(long, requires = "weights", conflicts_with_all = ["calib", "max_drop"])]
+    no_run: bool,
     /// Inputs to measure ranges and compare answers on: an `.npz` file or a folder of them
     #[arg(long, value_name = "PATH")]
     calib: Option<PathBuf>,
@@ -98,6 +107,14 @@ enum RangesArgument {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+enum WeightsArgument {
+    /// Eight bits
+    Int8,
+    /// Four bits where there is a kernel, eight elsewhere
+    Int4,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum TypeArgument {
     Uint8,
     Int8,
@@ -140,6 +157,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
 fn scheme(arguments: &Arguments) -> Scheme {
     if arguments.dynamic {
         return Scheme::Dynamic;
+    }
+    if let Some(weights) = arguments.weights {
+        let smallest = match weights {
+            WeightsArgument::Int8 => Level::Int8,
+            WeightsArgument::Int4 => Level::Int4,
+        };
+        // Eight bits have hardly an error to make up for, and made-up inputs say nothing of real ones.
+        let compensate = !arguments.nearest && smallest == Level::Int4 && arguments.calib.is_some();
+        return Scheme::Weights { smallest, compensate, unseen: arguments.no_run };
     }
     let ranges = match arguments.ranges {
         RangesArgument::MinMax => RangeMethod::MinMax,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes as Buffer;
 use half::f16;
-use onnxfit_onnx::proto::TensorProto;
+use onnxfit_onnx::proto::{GraphProto, TensorProto};
 use onnxfit_onnx::{TensorError, TensorSource, release_pages};
 
 use super::compensate::{self, Factor};
@@ -80,6 +80,23 @@ impl Pieces {
     /// The weights of the model: new ones are made from `weights`, the others come from there.
     pub fn source<'a>(&'a self, weights: &'a dyn TensorSource) -> PieceSource<'a> {
         PieceSource { pieces: self, weights, last: Mutex::new(None) }
+    }
+
+    /// Makes the new tensors of a graph and its bodies.
+    pub(super) fn fill(&self, graph: &mut GraphProto, source: &PieceSource<'_>) -> Result<(), TensorError> {
+        for tensor in &mut graph.initializer {
+            if self.find(tensor)?.is_some() {
+                let bytes = source.tensor_bytes(tensor)?;
+                tensor.set_raw(bytes);
+            }
+        }
+        for attribute in graph.node.iter_mut().flat_map(|node| &mut node.attribute) {
+            let bodies = attribute.g.iter_mut().map(|body| &mut **body).chain(&mut attribute.graphs);
+            for body in bodies {
+                self.fill(body, source)?;
+            }
+        }
+        Ok(())
     }
 
     fn find(&self, tensor: &TensorProto) -> Result<Option<(usize, Part)>, TensorError> {

@@ -92,7 +92,7 @@ pub(crate) fn calibrate(
 }
 
 /// Nothing is fused, so that every value is made as the original makes it.
-fn spec(path: &Path) -> SessionSpec {
+pub(super) fn spec(path: &Path) -> SessionSpec {
     SessionSpec {
         optimization: OptimizationLevel::Disable,
         cpu_arena: Some(ArenaConfig { extend: Some(ArenaExtend::Same), ..ArenaConfig::default() }),
@@ -124,7 +124,7 @@ fn watch<'v>(observers: &mut Observers, values: impl Iterator<Item = (&'v str, &
 }
 
 /// The model with these values as its outputs, and without the nodes that they do not need.
-fn cut_down(model: &ModelProto, values: &[&str]) -> ModelProto {
+pub(super) fn cut_down(model: &ModelProto, values: &[&str]) -> ModelProto {
     let mut cut = model.clone();
     let Some(graph) = &mut cut.graph else { return cut };
     let mut makers: BTreeMap<&str, usize> = BTreeMap::new();

@@ -13,6 +13,7 @@ use onnxfit_report::quantize::{
 
 use super::bench::Bench;
 use super::search::{Found, StopReason};
+use super::weight_only::Unseen;
 use super::{QuantizeOptions, Scheme};
 use crate::Model;
 use crate::convert::{input_bytes, worst};
@@ -55,14 +56,10 @@ pub(super) fn view(
 ) -> QuantizeView {
     let before = input_bytes(model);
     let after = Bytes(saved.model_bytes.get() + saved.data_bytes.get());
-    let scheme = match &options.scheme {
-        Scheme::Static { .. } => "static",
-        Scheme::Dynamic => "dynamic",
-    };
     QuantizeView {
         schema: "onnxfit.quantize/1",
         quantized: found.stop.is_good(),
-        scheme,
+        scheme: scheme(options),
         model: model.name(),
         output: options.output.display().to_string(),
         before_bytes: before.into(),
@@ -93,6 +90,53 @@ pub(super) fn view(
             outputs: worst(&found.tried.comparisons),
         }),
         notes: facts.notes,
+        files: Vec::new(),
+        diagnostics: Vec::new(),
+    }
+}
+
+fn scheme(options: &QuantizeOptions) -> &'static str {
+    match &options.scheme {
+        Scheme::Static { .. } => "static",
+        Scheme::Dynamic => "dynamic",
+        Scheme::Weights { .. } => "weights",
+    }
+}
+
+/// The answer where nothing ran.
+pub(super) fn unseen(model: &Model, options: &QuantizeOptions, done: &Unseen) -> QuantizeView {
+    let before = input_bytes(model);
+    let after = Bytes(done.saved.model_bytes.get() + done.saved.data_bytes.get());
+    let layer_view = |layer: &Layer| LayerView {
+        name: layer.name.clone(),
+        op_type: layer.op_type.clone(),
+        n_weights: layer.n_weights,
+        level: level_of(&done.choice, &layer.name).name(),
+        error_alone: None,
+        reason: "as small as it may be; nothing ran".to_owned(),
+    };
+    let quantized = !done.layers.is_empty();
+    let stop = if quantized { "the answers were not compared" } else { StopReason::NoLayer.text() };
+    QuantizeView {
+        schema: "onnxfit.quantize/1",
+        quantized,
+        scheme: scheme(options),
+        model: model.name(),
+        output: options.output.display().to_string(),
+        before_bytes: before.into(),
+        after_bytes: after.into(),
+        ratio: after.get() as f64 / before.get().max(1) as f64,
+        preparation: Vec::new(),
+        calibration: None,
+        error_name: "unknown error",
+        error: 0.0,
+        layers: done.layers.iter().map(layer_view).collect(),
+        kernels: Vec::new(),
+        curve: Vec::new(),
+        memory: Vec::new(),
+        stop_reason: stop.to_owned(),
+        verify: None,
+        notes: Vec::new(),
         files: Vec::new(),
         diagnostics: Vec::new(),
     }

@@ -9,7 +9,7 @@ use crate::zoo::shared;
 
 /// Where the models and the other tools come from. Without their dependencies: the models lie
 /// inside, and the tools need only what is listed.
-const PACKAGES: [&str; 26] = [
+pub(crate) const PACKAGES: [&str; 26] = [
     "ddddocr",
     "magika",
     "rapidocr",
@@ -39,16 +39,36 @@ const PACKAGES: [&str; 26] = [
 ];
 
 /// Architectures of the zoo that are small enough to be run by every tool, with random weights.
-const ZOO: [&str; 10] = [
+const ZOO: [&str; 30] = [
     "bilstm_tagger",
+    "clip_vit_b32_text_ts",
+    "clip_vit_b32_vision_ts",
+    "deeplabv3_resnet50",
+    "densenet121",
     "distilbert_base_cls",
     "efficientnet_b0",
+    "efficientnet_b0_dynamo",
+    "efficientnet_b4",
+    "esrgan_x4_6b",
+    "fcn_resnet50",
+    "inception_v3",
+    "lraspp_mobilenetv3",
     "lstm_lm",
     "mobilenetv3_large",
     "resnet18",
+    "resnet50",
+    "resnet50_dynamo",
+    "shipped_nudenet_yolov8n",
+    "shipped_silero_vad_v4",
+    "shipped_vgg16_tumor",
     "shufflenet_v2",
+    "swin_t",
+    "swin_t_dynamo",
+    "t5_small_decoder",
     "t5_small_encoder",
+    "wav2vec2_base",
     "wavenet_tcn",
+    "yolos_tiny",
     "yolov8n",
 ];
 

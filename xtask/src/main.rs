@@ -13,6 +13,7 @@ mod speed;
 mod tidy;
 mod train;
 mod unseen;
+mod weights;
 mod zoo;
 
 use std::process::ExitCode;
@@ -30,6 +31,8 @@ cargo xtask COMMAND
   zoo     every real architecture through `onnxfit check`: results/zoo.md
   fp16    half precision by onnxfit and by four other tools: results/fp16.md
   quantize  ranges, accuracy, size, memory beside ONNX Runtime's own tool: results/quantize.md
+  weights weights alone by onnxfit and by four other tools: results/weights.md
+  convert-speed  time and memory of conversions, a model of 4 GB among them: results/convert_speed.md
   releases  real runs under five releases of ONNX Runtime beside the prediction: results/releases.md
   speed   the whole prediction against another tool's planner: results/speed.md
   train   steps per second beside onnxsim, recompute, accumulation, gradients: results/train.md";
@@ -52,6 +55,8 @@ fn main() -> ExitCode {
         Some(("quantize", more)) => quantize::quantize(more),
         Some(("fp16", [])) => fp16::fp16(),
         Some(("train", [])) => train::train(),
+        Some(("weights", [])) => weights::weights(),
+        Some(("convert-speed", [])) => weights::convert_speed(),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

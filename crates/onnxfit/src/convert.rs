@@ -4,7 +4,7 @@
 //! Nothing appears under the final name unless the answers agree.
 
 mod bytes_in;
-mod halve;
+pub(crate) mod halve;
 pub(crate) mod ranges;
 mod step_back;
 mod suspects;

@@ -1,5 +1,7 @@
 //! `fix`: make it fit, prove it, write the result.
 
+mod measured;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +27,8 @@ use crate::timeline::timeline;
 use crate::twin::Twin;
 use crate::verify::VerifyInputs;
 use crate::{Error, Model, recommend, weights};
+
+use measured::{Measured, compare_with_plan};
 
 /// How a model is to be made to fit.
 #[derive(Clone, Debug)]
@@ -130,6 +134,7 @@ pub fn fix(model: &Model, request: &Request, options: &FixOptions, progress: &dy
             fitted,
             source: source.as_ref(),
             half: half.as_ref().filter(|_| chosen.point.precision == Precision::Half),
+            half_twin: oracle.half.as_ref(),
             request,
             options,
             chosen,
@@ -148,6 +153,8 @@ struct Carry<'a> {
     fitted: &'a GraphModel,
     source: &'a dyn TensorSource,
     half: Option<&'a HalfOutcome>,
+    /// What the plan took half precision for.
+    half_twin: Option<&'a Twin<'a>>,
     request: &'a Request,
     options: &'a FixOptions,
     chosen: &'a Judged,
@@ -166,9 +173,16 @@ impl Carry<'_> {
     ) -> Result<(), Error> {
         let folder = Folder::begin(output)?;
         let is_half = self.chosen.point.precision == Precision::Half;
-        self.write_model(&folder.path().join(MODEL_FILE), self.fitted, is_half, progress)?;
-        let session = self.session_file(axes);
         let absent = if self.options.random_weights.is_some() { Vec::new() } else { weights::absent(self.model) };
+        let path = folder.path().join(MODEL_FILE);
+        let measured = match (&self.options.verify, absent.is_empty() && is_half) {
+            (Some(from), true) => self.write_measured(&folder, axes, from, diagnostics, progress),
+            _ => None,
+        };
+        if measured.is_none() {
+            self.write_model(&path, self.fitted, is_half, progress)?;
+        }
+        let session = self.session_file(axes);
         if !absent.is_empty() {
             let message = format!(
                 "{} weights are absent, first `{}`: the model was written without them",
@@ -204,6 +218,61 @@ impl Carry<'_> {
         view.files.extend(["session.json", "run.py", "plan.json"].map(str::to_owned));
         artifacts::write(&folder, &session, view)?;
         folder.finish()
+    }
+
+    /// The half-precision model with ranges that were measured; `None` where that could not be done,
+    /// and why is said.
+    fn write_measured(
+        &self,
+        folder: &Folder,
+        axes: Option<&BatchSplit>,
+        from: &VerifyInputs,
+        diagnostics: &mut Vec<Diagnostic>,
+        progress: &dyn Progress,
+    ) -> Option<()> {
+        let desk = folder.path().join("desk");
+        let path = folder.path().join(MODEL_FILE);
+        let done = (|| {
+            std::fs::create_dir_all(&desk).map_err(|source| Error::Io {
+                action: "create",
+                path: desk.clone(),
+                source,
+            })?;
+            let library = crate::library::ensure(self.options.offline, progress)?;
+            let measured = Measured {
+                model: self.model,
+                source: self.source,
+                request: self.request,
+                dims: self.dims,
+                axes,
+                from,
+                library: &library,
+                worker: &self.options.worker,
+                desk: &desk,
+                path: &path,
+            };
+            measured.write(diagnostics, progress)
+        })();
+        let _ = std::fs::remove_dir_all(&desk);
+        match done {
+            Ok(halved) => {
+                let mut dims = self.dims.clone();
+                if let (Some(axes), Some(rows)) = (axes, self.chosen.point.micro_batch) {
+                    dims.insert(axes.dim.clone(), i64::try_from(rows).unwrap_or(i64::MAX));
+                }
+                if let Some(planned) = self.half_twin {
+                    let (source, sizes) = (self.source, (&dims, self.budget));
+                    compare_with_plan(planned, &halved, source, self.request, sizes, diagnostics);
+                }
+                Some(())
+            }
+            Err(error) => {
+                let message =
+                    format!("half precision was made by cautious rules, for it could not be measured: {error}");
+                diagnostics.push(Diagnostic::note("half-not-measured", message));
+                None
+            }
+        }
     }
 
     /// An untouched model with all its bytes in one file is copied; any other is written anew.

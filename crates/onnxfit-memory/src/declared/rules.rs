@@ -41,7 +41,9 @@ const FAMILIES: &[&[Entry]] = &[
 pub(super) fn apply(query: &Query<'_>) -> Vec<Inferred> {
     static TABLE: LazyLock<Operators<Rule>> = LazyLock::new(|| {
         let entries = FAMILIES.iter().flat_map(|family| family.iter());
-        Operators::of(entries.flat_map(|(domain, operators, rule)| operators.iter().map(|name| (*domain, *name, *rule))))
+        Operators::of(
+            entries.flat_map(|(domain, operators, rule)| operators.iter().map(|name| (*domain, *name, *rule))),
+        )
     });
     TABLE.get(&query.node.domain, &query.node.op_type).map(|rule| rule(query)).unwrap_or_default()
 }

@@ -12,12 +12,7 @@ fn program(text: &str) -> Program {
             return ValueIdx::new(at);
         }
         let element = if name.starts_with('i') || name.starts_with('w') { DataType::Int64 } else { DataType::Float };
-        program.values.push(Value {
-            name: name.into(),
-            element: Some(element),
-            is_tensor: true,
-            ..Value::default()
-        });
+        program.values.push(Value { name: name.into(), element: Some(element), is_tensor: true, ..Value::default() });
         let index = ValueIdx::new(program.values.len() - 1);
         if name.starts_with('w') {
             let size = TensorSize { element, dims: vec![2] };

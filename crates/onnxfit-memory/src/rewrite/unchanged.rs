@@ -18,14 +18,16 @@ pub fn leaves_unchanged(model: &Model, options: &RewriteOptions) -> bool {
 
 fn is_plain(graph: &Graph) -> bool {
     // A changed graph is sorted.
-    graph.is_sorted() && graph.values().all(|(_, value)| {
-        let half_weight = match &value.constant {
-            Some(Constant::Dense(tensor)) => is_half(tensor.element_type().ok()),
-            Some(Constant::Sparse(_)) => true,
-            None => false,
-        };
-        !half_weight && !holds_half(&value.ty)
-    }) && graph.nodes().all(|(_, node)| is_plain_node(graph, node))
+    graph.is_sorted()
+        && graph.values().all(|(_, value)| {
+            let half_weight = match &value.constant {
+                Some(Constant::Dense(tensor)) => is_half(tensor.element_type().ok()),
+                Some(Constant::Sparse(_)) => true,
+                None => false,
+            };
+            !half_weight && !holds_half(&value.ty)
+        })
+        && graph.nodes().all(|(_, node)| is_plain_node(graph, node))
 }
 
 fn is_plain_node(graph: &Graph, node: &Node) -> bool {

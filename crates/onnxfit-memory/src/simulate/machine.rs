@@ -189,7 +189,8 @@ impl Machine {
 
     /// The place in the trace at which the next run begins.
     pub(crate) fn mark(&self) -> Mark {
-        let counted = [self.host.stats(), self.device.as_ref().map(Arena::stats).unwrap_or_default(), self.pinned.stats()];
+        let counted =
+            [self.host.stats(), self.device.as_ref().map(Arena::stats).unwrap_or_default(), self.pinned.stats()];
         Mark { event: self.trace.events.len(), id: self.trace.id_bound() as BlockId, counted }
     }
 

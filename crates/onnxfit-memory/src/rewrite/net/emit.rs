@@ -71,13 +71,7 @@ impl Net {
         }
     }
 
-    fn emit_op(
-        &self,
-        op: &Op,
-        graph: &Graph,
-        ids: &[Option<ValueId>],
-        patch: &mut Patch,
-    ) -> Result<(), GraphError> {
+    fn emit_op(&self, op: &Op, graph: &Graph, ids: &[Option<ValueId>], patch: &mut Patch) -> Result<(), GraphError> {
         let value = |arg: &Option<ArgId>| arg.and_then(|arg| ids[arg.index()]);
         let Some(origin) = op.origin else {
             let mut attributes: Vec<_> =

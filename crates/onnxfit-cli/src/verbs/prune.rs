@@ -131,7 +131,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         random_weights: arguments.random_weights,
         force: arguments.force,
         offline: arguments.offline,
-        worker: std::env::current_exe()?,
+        worker: super::program()?,
     };
     let bar = Bar::new();
     let view = onnxfit::prune(&model, &request, &options, &bar)?;

@@ -6,6 +6,7 @@
 
 mod distill;
 mod journal;
+mod mixed;
 mod options;
 mod prepare;
 mod sizing;
@@ -78,7 +79,9 @@ fn run(
     let options = job.options;
     let workplace = Workplace::begin(&options.output, job.model)?;
     progress.doing("predicting the memory");
-    let sized = sizing::size(prepared.plan, &prepared.batch, job.weights, job.request, options)?;
+    let half_weights = prepared.half.as_ref().map(|half| half.source(job.weights));
+    let graph_weights: &dyn onnxfit_onnx::TensorSource = half_weights.as_ref().map_or(job.weights, |source| source);
+    let sized = sizing::size(prepared.plan, &prepared.batch, graph_weights, job.request, options)?;
     let mut diagnostics = prepared.diagnostics;
     diagnostics.extend(sized.diagnostics.iter().cloned());
     let n_parts = options.batch.div_ceil(sized.micro_batch);
@@ -108,7 +111,7 @@ fn run(
     let (journal, earlier) =
         Journal::open(&log, from.as_ref().map_or(0, |checkpoint| checkpoint.step), &sized.facts(options))?;
     let spec = session_spec(Path::new(""), job.request);
-    let mut runner = SessionRunner::new(job.library, &sized.plan, &spec, job.weights).map_err(runtime_error)?;
+    let mut runner = SessionRunner::new(job.library, &sized.plan, &spec, graph_weights).map_err(runtime_error)?;
     // Under a limit on the CPU provider every byte is to be the arena's, as it was predicted.
     runner.hold(job.request.provider == Provider::Cuda || job.request.limit().is_none());
     let mut trainer =

@@ -6,6 +6,7 @@ use onnxfit_base::Diagnostic;
 use onnxfit_data::{Field, OpenOptions, Source};
 use onnxfit_graph::Model as GraphModel;
 use onnxfit_onnx::TensorSource;
+use onnxfit_rewrite::half::HalfOutcome;
 use onnxfit_rewrite::inline::inline_functions;
 use onnxfit_rewrite::uint8_input::{Uint8Options, uint8_input};
 use onnxfit_runtime::{ElementType, Tensor};
@@ -14,12 +15,10 @@ use onnxfit_train::{
     TrainingPlan, add_lora, specialize, trainable_parameters,
 };
 
+use super::mixed::{LOSS_SCALE, mixed};
 use super::options::{LossChoice, TrainOptions};
 use super::stopped;
 use crate::{Error, Model};
-
-/// What the loss is multiplied by at first, in mixed precision.
-const LOSS_SCALE: f64 = 65536.0;
 
 /// The dimension that counts samples.
 pub(super) struct BatchDim {
@@ -34,6 +33,8 @@ pub(super) struct Prepared {
     pub(super) feeds: Feeds,
     pub(super) batch: BatchDim,
     pub(super) result: ResultModel,
+    /// The conversion to half precision, whose source has the bytes of the graphs' weights.
+    pub(super) half: Option<HalfOutcome>,
     /// What must be the same for a checkpoint to fit.
     pub(super) fingerprint: String,
     pub(super) diagnostics: Vec<Diagnostic>,
@@ -125,11 +126,11 @@ pub(super) fn plan(context: Context<'_>, weights: &dyn TensorSource) -> Result<P
         train = factors.model.clone();
         lora = Some(factors);
     }
+    let mut half = None;
     if options.mixed {
-        return Err(Error::Train {
-            message: "mixed precision is not there yet".to_owned(),
-            hint: Some(format!("gradients of float16 models are scaled from {LOSS_SCALE} on: convert the model first")),
-        });
+        let (model, outcome) = mixed(&train, weights, &parameters)?;
+        train = model;
+        half = Some(outcome);
     }
     let mut map = options.map.clone();
     map.extend(target.iter().map(|target| (target_input(&train, target), target.clone())));
@@ -139,9 +140,12 @@ pub(super) fn plan(context: Context<'_>, weights: &dyn TensorSource) -> Result<P
     let plan_options = PlanOptions {
         parameters,
         gradient: GradientOptions { batch_norm: options.batch_norm, ..GradientOptions::default() },
+        loss_scale: half.as_ref().map(|_| LOSS_SCALE),
         ..PlanOptions::default()
     };
-    let plan = TrainingPlan::new(&specialized.model, &loss, &options.optimizer(), weights, &plan_options)
+    let half_weights = half.as_ref().map(|half| half.source(weights));
+    let bytes: &dyn TensorSource = half_weights.as_ref().map_or(weights, |source| source);
+    let plan = TrainingPlan::new(&specialized.model, &loss, &options.optimizer(), bytes, &plan_options)
         .map_err(train_error)?;
     if let Some(first) = plan.gradients.unreached.first() {
         let n_unreached = plan.gradients.unreached.len();
@@ -180,6 +184,7 @@ pub(super) fn plan(context: Context<'_>, weights: &dyn TensorSource) -> Result<P
         feeds,
         batch: BatchDim { name: specialized.batch_dim, fixed: specialized.fixed_batch },
         result: ResultModel { model: base.clone(), lora },
+        half,
         fingerprint,
         diagnostics,
     })

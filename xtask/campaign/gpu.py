@@ -9,11 +9,11 @@ file, and Python 3 without packages. `cargo xtask gpu-campaign` packs it all int
 Every case runs in a process of its own. The arena's own counters come from `onnxfit measure`; what
 the card gave the process besides (context, code, handles, workspaces of libraries) is the highest
 memory that the driver reports while it runs, less what it reports when idle. The table comes last;
-`results.json` holds every figure, `calibration.toml` what this card adds to what is known.
+`results.json` holds every figure; `calibration.txt` is what `onnxfit measure --calibrate` found, and
+every prediction is made with it.
 """
 
 import argparse
-import datetime
 import json
 import os
 import pathlib
@@ -110,26 +110,26 @@ def figures(answer, device_bytes, predicted_device):
     }
 
 
-def predicted_device(arguments, case, env, gpu):
+def predicted_device(arguments, case, env, gpu, calibration):
     command = [str(arguments.onnxfit), "check", str(HERE / "models" / case["model"]), "--on", gpu, "--json"]
+    command += calibration
     for name, size in case["dims"].items():
         command += ["--dim", f"{name}={size}"]
     answer = json.loads(subprocess.run(command, capture_output=True, text=True, env=env, timeout=60).stdout)
     return answer["device_peak_bytes"]["expected"]
 
 
-def calibration(gpu, capability, driver_version, version, outcomes):
-    """What this card takes besides the arena, as an entry for the twin's table."""
-    besides = sorted(o["device"]["measured"] - o["arena"]["measured"] for o in outcomes if "device" in o)
-    if not besides:
-        return ""
-    middle = besides[len(besides) // 2]
-    date = datetime.date.today().isoformat()
-    return (
-        f"[[context]]\ngpu = \"{gpu}\"\ncompute_capability = \"{capability}\"\ndriver = \"{driver_version}\"\n"
-        f"onnxruntime = \"{version}\"\ndate = \"{date}\"\ncommand = \"cargo xtask gpu-campaign\"\n"
-        f"n_cases = {len(besides)}\nlow_bytes = {besides[0]}\nexpected_bytes = {middle}\nhigh_bytes = {besides[-1]}\n"
-    )
+def calibrate(arguments, case, env):
+    """Lets the command measure what this card takes besides its arenas; before anything else runs."""
+    command = [
+        str(arguments.onnxfit), "measure", str(HERE / "models" / case["model"]), "--provider", "cuda", "--random-weights", "7",
+        "--offline", "--calibrate", str(HERE / "calibration.txt"),
+    ]
+    for name, size in case["dims"].items():
+        command += ["--dim", f"{name}={size}"]
+    ran = subprocess.run(command, capture_output=True, text=True, env=env, timeout=180)
+    print(ran.stdout.strip() or ran.stderr.strip(), file=sys.stderr)
+    return ["--calibration", str(HERE / "calibration.txt")] if ran.returncode == 0 else []
 
 
 def main():
@@ -144,6 +144,8 @@ def main():
     idle_mib = int(idle)
     env = environment(arguments.library)
     cases = json.loads((HERE / "cases.json").read_text())
+    # Libraries, not the arena, are what is wanted: the first model with products will do.
+    calibration = calibrate(arguments, cases[0], env)
     rows, outcomes, version = [], [], "?"
     for index, case in enumerate(cases):
         if time.monotonic() - begun > arguments.seconds:
@@ -154,14 +156,13 @@ def main():
         if "answer" in outcome:
             version = outcome["answer"].get("ort_version", version)
             try:
-                device = predicted_device(arguments, case, env, gpu)
+                device = predicted_device(arguments, case, env, gpu, calibration)
                 outcome.update(figures(outcome["answer"], outcome["device_bytes"], device))
             except (KeyError, IndexError, TypeError, ValueError, subprocess.SubprocessError) as error:
                 outcome = {"error": f"the answer lacks {error}"}
         outcomes.append(outcome)
         rows.append(row(case, outcome))
         (HERE / "results.json").write_text(json.dumps([{**case, **o} for case, o in zip(cases, outcomes)], indent=1))
-    (HERE / "calibration.toml").write_text(calibration(gpu, capability, driver_version, version, outcomes))
     header = ["model", "sizes", "arena predicted", "measured MiB", "error", "device predicted", "measured MiB", "error"]
     print(f"\n{gpu}, compute capability {capability}, driver {driver_version}, ONNX Runtime {version}\n")
     print("| " + " | ".join(header) + " |")

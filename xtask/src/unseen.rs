@@ -20,6 +20,8 @@ use serde_json::Value;
 use crate::runner::{release_binary, root, run};
 
 const ROWS: &str = "results/unseen.jsonl";
+/// Rows between two writes: a campaign that is cut off keeps what it had.
+const SAVED_EVERY: usize = 16;
 const LEVELS: [&str; 2] = ["disable", "extended"];
 /// Every batch, in the order of the table.
 const BATCHES: &[(&str, &str)] = &[
@@ -131,15 +133,19 @@ pub(crate) fn unseen(words: &[String]) -> Result<()> {
             }
         }
     }
-    for row in measure(jobs)? {
-        match rows.get_mut(&row.key()) {
-            Some(known) => known.now = row.now,
-            None => {
-                rows.insert(row.key(), row);
+    let n_jobs = jobs.len();
+    for (index, some) in jobs.chunks(SAVED_EVERY).enumerate() {
+        eprintln!("{} of {n_jobs} rows", index * SAVED_EVERY);
+        for row in measure(some)? {
+            match rows.get_mut(&row.key()) {
+                Some(known) => known.now = row.now,
+                None => {
+                    rows.insert(row.key(), row);
+                }
             }
         }
+        write_rows(&rows)?;
     }
-    write_rows(&rows)?;
     table::write(&rows)
 }
 
@@ -188,10 +194,9 @@ fn export(folder: &Path, batches: &[&str]) -> Result<()> {
 }
 
 /// Two at a time: each is a process that mostly waits for a worker.
-fn measure(jobs: Vec<(Row, PathBuf, Variant)>) -> Result<Vec<Row>> {
+fn measure(jobs: &[(Row, PathBuf, Variant)]) -> Result<Vec<Row>> {
     let binary = release_binary()?;
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let n_jobs = jobs.len();
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
@@ -199,7 +204,7 @@ fn measure(jobs: Vec<(Row, PathBuf, Variant)>) -> Result<Vec<Row>> {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some((row, model, variant)) = jobs.get(index) else { break };
                     let now = measure_one(&binary, model, variant, &row.level);
-                    eprint!("\r{}/{n_jobs} {} {}            ", index + 1, row.model, row.level);
+                    eprint!("\r{} {}            ", row.model, row.level);
                     let _ = std::io::stderr().flush();
                     let row = Row { first: now.clone(), now, ..row.clone() };
                     done.lock().expect("no thread panics while it holds the list").push(row);

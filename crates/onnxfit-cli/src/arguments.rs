@@ -47,6 +47,18 @@ pub(crate) struct SessionArguments {
     /// `arena_extend_strategy`
     #[arg(long, value_enum, default_value_t = ExtendArgument::Power)]
     arena_extend: ExtendArgument,
+    /// `initial_chunk_size_bytes` of the arena
+    #[arg(long, value_name = "BYTES")]
+    initial_chunk: Option<Bytes>,
+    /// `max_dead_bytes_per_chunk` of the arena
+    #[arg(long, value_name = "BYTES")]
+    dead_bytes: Option<Bytes>,
+    /// `memory.enable_memory_arena_shrinkage` with every run
+    #[arg(long)]
+    shrink: bool,
+    /// What `measure --calibrate` found on the card; comes before what is built in
+    #[arg(long, value_name = "FILE")]
+    calibration: Option<PathBuf>,
     /// Intra-op threads; kernels' scratch on the CPU depends on them
     #[arg(long, value_name = "N", default_value_t = 2)]
     threads: u32,
@@ -107,6 +119,12 @@ pub(crate) fn request(model: &ModelArguments, session: &SessionArguments) -> Res
         ExtendArgument::Power => ArenaExtendStrategy::NextPowerOfTwo,
         ExtendArgument::Same => ArenaExtendStrategy::SameAsRequested,
     };
+    request.initial_chunk = session.initial_chunk;
+    request.dead_per_chunk_max = session.dead_bytes;
+    request.shrink_after_run = session.shrink;
+    if let Some(path) = &session.calibration {
+        request.calibration = onnxfit::read_calibration(path)?;
+    }
     request.n_threads = session.threads;
     request.ort_version.clone_from(&session.ort);
     Ok(request)

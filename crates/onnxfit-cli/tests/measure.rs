@@ -74,3 +74,21 @@ fn a_sweep_stops_at_the_predicted_limit_and_says_where_more_no_longer_pays() {
     }
     assert!(steps.iter().any(|step| step["size"] == view["knee"]), "{view:#}");
 }
+
+#[test]
+fn options_of_arena_and_run_do_what_the_twin_says() {
+    let sizes = ["--opt-level", "extended", "--dim", "batch=2", "--dim", "seq=16"];
+    let options: [&[&str]; 5] = [
+        &["--initial-chunk", "30000000", "--mem-pattern", "off"],
+        &["--dead-bytes", "65536"],
+        &["--arena-extend", "same", "--shrink"],
+        &["--shrink", "--mem-pattern", "off"],
+        &["--initial-chunk", "3000000", "--dead-bytes", "1048576", "--shrink"],
+    ];
+    for option in options {
+        let arguments: Vec<&str> = sizes.iter().chain(option).copied().collect();
+        let Some((view, code)) = measure("lstm_lm", &arguments) else { return };
+        let line = view["accuracy"]["text"].as_str().expect("an accuracy line");
+        assert_eq!(code, 0, "{option:?}: {line}");
+    }
+}

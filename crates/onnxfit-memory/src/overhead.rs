@@ -4,13 +4,17 @@
 //! been measured ([`calibration_for`]).
 
 mod calibration;
+mod derive;
 
 use onnxfit_base::Bytes;
 
 use crate::program::{NodeProvider, Place, Program};
 use crate::trace::{Event, Trace};
 
-pub use calibration::{Calibration, CalibrationEntry, CalibrationKind, calibration_for};
+pub use calibration::{
+    Calibration, CalibrationEntry, CalibrationKind, calibration_for, calibration_with, read_entries,
+};
+pub use derive::{DeviceReading, UnusableReadings, derive, line};
 
 /// A quantity that is not known exactly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,13 +63,18 @@ impl Band {
 
 /// cuBLAS handles of one thread and session: the thread's (`PerThreadContext`) and the stream's
 /// (`CudaStream`), `cuda_execution_provider.cc` and `cuda_stream_handle.cc`, ORT 1.30-dev.
-const HANDLES_PER_THREAD: u64 = 2;
+pub const HANDLES_PER_THREAD: u64 = 2;
 
 /// What a CUDA process holds besides its arenas, for one session used by `n_threads` callers.
 ///
-/// `compute_capability` is the card's, such as `(7, 5)`.
-pub fn cuda_overhead(program: &Program, compute_capability: Option<(u32, u32)>, n_threads: u64) -> Band {
-    let calibration = calibration_for(compute_capability);
+/// `compute_capability` is the card's, such as `(7, 5)`; `own` entries come before those of the table.
+pub fn cuda_overhead(
+    program: &Program,
+    compute_capability: Option<(u32, u32)>,
+    n_threads: u64,
+    own: &[CalibrationEntry],
+) -> Band {
+    let calibration = calibration_with(own, compute_capability);
     let on_device = |name: &str| {
         program.nodes.iter().any(|node| node.provider == NodeProvider::Cuda && node.op_type.contains(name))
     };

@@ -9,7 +9,7 @@ use crate::arena::{ArenaConfig, ArenaStats, RegionAddresses};
 use crate::compile::{CompileOptions, compile};
 use crate::lower::lower;
 use crate::order::ExecutionOrder;
-use crate::overhead::{Band, Bound, cuda_overhead, driver_rounding};
+use crate::overhead::{Band, Bound, CalibrationEntry, cuda_overhead, driver_rounding};
 use crate::peak::{Moment, PeakEvents, moment, peak_moment};
 use crate::plan::PlanOptions;
 use crate::program::{NodeProvider, Place};
@@ -56,6 +56,8 @@ pub struct SessionOptions {
     pub shrink_after_run: bool,
     /// The release that runs it.
     pub release: Release,
+    /// Measured on the user's own card; comes before the table that is built in.
+    pub calibration: Vec<CalibrationEntry>,
 }
 
 impl Default for SessionOptions {
@@ -72,6 +74,7 @@ impl Default for SessionOptions {
             prepacking: true,
             shrink_after_run: false,
             release: NEWEST_MEASURED,
+            calibration: Vec::new(),
         }
     }
 }
@@ -210,7 +213,8 @@ pub fn predict_compiled<R: Borrow<RunSizes>>(compiled: &Compiled, runs: &[R], op
     let overhead = match options.provider {
         Provider::Cpu => Band::default(),
         Provider::Cuda { compute_capability } => {
-            cuda_overhead(&compiled.program, compute_capability, 1).plus(driver_rounding(&outcome.trace))
+            cuda_overhead(&compiled.program, compute_capability, 1, &options.calibration)
+                .plus(driver_rounding(&outcome.trace))
         }
     };
     let (host, device) = outcome.load_peaks;

@@ -4,9 +4,11 @@
 //! allocator, which is why it shows in the arena although the original weight does not. One rule a
 //! family; nodes of one operator that pack the same weight end up sharing one copy.
 
+mod attention;
 mod conv_transpose;
 mod integer;
 mod matmul;
+mod normalization;
 mod quantized_conv;
 mod recurrent;
 
@@ -99,6 +101,11 @@ const RULES: &[(&str, &str, Rule)] = &[
     ("", "LSTM", recurrent::lstm),
     ("", "GRU", recurrent::gru),
     ("", "ConvTranspose", conv_transpose::cpu),
+    ("com.microsoft", "Attention", attention::joined),
+    ("", "LayerNormalization", normalization::layer),
+    ("", "SimplifiedLayerNormalization", normalization::layer),
+    ("com.microsoft", "SkipLayerNormalization", normalization::skip_layer),
+    ("com.microsoft", "SkipSimplifiedLayerNormalization", normalization::skip_layer),
 ];
 
 static TABLE: LazyLock<Operators<Rule>> = LazyLock::new(|| Operators::of(RULES.iter().copied()));

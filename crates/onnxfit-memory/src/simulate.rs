@@ -266,15 +266,16 @@ fn run_once(
     machine.begin_run();
     let sizes = complete(compiled, sizes);
     let result = Frame::run_session(compiled, &sizes, machine);
+    // The caller does not have the outputs yet: they pin their regions.
+    if options.shrink_after_run {
+        machine.shrink();
+    }
     machine.trace.push(Event::RunEnds);
     let at_end = machine.snapshot();
     let (host_peak, device_peak) = machine.peak_events();
     match result {
         Ok(outputs) => outputs.into_iter().for_each(|output| machine.free(output)),
         Err(refused) => *failure = Some(Failure { run: Some(run), ..refused }),
-    }
-    if options.shrink_after_run {
-        machine.shrink();
     }
     RunOutcome { at_end, released: machine.snapshot(), host_peak, device_peak }
 }

@@ -21,24 +21,38 @@ pub struct Levers {
     pub same_as_requested: bool,
     /// `session.use_device_allocator_for_initializers`.
     pub device_allocator_for_initializers: bool,
+    /// `initial_chunk_size_bytes`; `None` is ONNX Runtime's own.
+    pub initial_chunk: Option<Bytes>,
+    /// `max_dead_bytes_per_chunk`; `None` is ONNX Runtime's own.
+    pub dead_per_chunk_max: Option<Bytes>,
+    /// `memory.enable_memory_arena_shrinkage` with every run.
+    pub shrink_after_run: bool,
 }
 
 impl Default for Levers {
     /// ONNX Runtime's own defaults.
     fn default() -> Self {
-        Self { mem_pattern: true, same_as_requested: false, device_allocator_for_initializers: false }
+        Self {
+            mem_pattern: true,
+            same_as_requested: false,
+            device_allocator_for_initializers: false,
+            initial_chunk: None,
+            dead_per_chunk_max: None,
+            shrink_after_run: false,
+        }
     }
 }
 
 impl Levers {
-    /// Every combination, those with the fewest changes first.
+    /// Every combination of the switches, those with the fewest changes first.
     pub fn all(with_device_allocator: bool) -> Vec<Self> {
         let mut all = Vec::new();
         for device_allocator_for_initializers in [false, true] {
             for same_as_requested in [false, true] {
                 for mem_pattern in [true, false] {
                     if with_device_allocator || !device_allocator_for_initializers {
-                        all.push(Self { mem_pattern, same_as_requested, device_allocator_for_initializers });
+                        let switches = Self { mem_pattern, same_as_requested, ..Self::default() };
+                        all.push(Self { device_allocator_for_initializers, ..switches });
                     }
                 }
             }
@@ -52,6 +66,9 @@ impl Levers {
         usize::from(!self.mem_pattern)
             + usize::from(self.same_as_requested)
             + usize::from(self.device_allocator_for_initializers)
+            + usize::from(self.initial_chunk.is_some())
+            + usize::from(self.dead_per_chunk_max.is_some())
+            + usize::from(self.shrink_after_run)
     }
 
     /// The changes in ONNX Runtime's words.
@@ -65,6 +82,15 @@ impl Levers {
         }
         if self.device_allocator_for_initializers {
             changes.push("session.use_device_allocator_for_initializers = 1".to_owned());
+        }
+        if let Some(chunk) = self.initial_chunk {
+            changes.push(format!("initial_chunk_size_bytes = {}", chunk.get()));
+        }
+        if let Some(dead) = self.dead_per_chunk_max {
+            changes.push(format!("max_dead_bytes_per_chunk = {}", dead.get()));
+        }
+        if self.shrink_after_run {
+            changes.push("memory.enable_memory_arena_shrinkage with every run".to_owned());
         }
         changes
     }

@@ -1,5 +1,7 @@
 //! The search: settings, then a smaller batch, then fewer bits.
 
+use onnxfit_base::Bytes;
+
 use crate::point::{Fit, Judged, Levers, Point, Precision};
 
 /// Says what a point takes; the memory twin, in the product.
@@ -9,6 +11,12 @@ pub trait Oracle {
 
     /// Judges one point.
     fn judge(&mut self, point: Point) -> Result<Judged, Self::Error>;
+
+    /// Sizes of an arena's first region that are worth a try with this point; none where the arena
+    /// cannot be told.
+    fn first_regions(&mut self, _: Point) -> Result<Vec<Bytes>, Self::Error> {
+        Ok(Vec::new())
+    }
 }
 
 /// What the user would rather keep.
@@ -134,15 +142,29 @@ fn best_settings<O: Oracle>(
         if judged.fit == Fit::Fits && levers.n_changes() == 0 {
             return Ok(judged);
         }
-        let better = best.is_none_or(|best| {
-            (judged.fit, judged.peak.expected, levers.n_changes())
-                < (best.fit, best.peak.expected, best.point.levers.n_changes())
-        });
-        if better {
-            best = Some(judged);
+        best = Some(better(best, judged));
+    }
+    let switched = best.expect("there is at least the default setting");
+    if switched.fit == Fit::Fits || micro_batch.is_some() {
+        return Ok(switched);
+    }
+    // Only then are sizes of the arena tried, for the whole request: they suit one and not the next.
+    let mut best = switched;
+    for mem_pattern in [false, true] {
+        let levers = Levers { mem_pattern, same_as_requested: false, ..switched.point.levers };
+        let point = Point { levers, ..switched.point };
+        for chunk in oracle.first_regions(point)? {
+            let levers = Levers { initial_chunk: Some(chunk), ..levers };
+            best = better(Some(best), oracle.judge(Point { levers, ..point })?);
         }
     }
-    Ok(best.expect("there is at least the default setting"))
+    Ok(best)
+}
+
+/// The one that fits better, takes less, or changes less.
+fn better(best: Option<Judged>, judged: Judged) -> Judged {
+    let key = |judged: &Judged| (judged.fit, judged.peak.expected, judged.point.levers.n_changes());
+    best.filter(|best| key(best) <= key(&judged)).unwrap_or(judged)
 }
 
 /// The fewest, then the most even pieces of the batch that fit.

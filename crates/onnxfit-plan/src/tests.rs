@@ -115,3 +115,33 @@ proptest! {
         }
     }
 }
+
+/// A formula whose arena takes nothing on top once its first region is told.
+struct Told(Formula);
+
+impl Oracle for Told {
+    type Error = Infallible;
+
+    fn judge(&mut self, point: Point) -> Result<Judged, Infallible> {
+        let levers = crate::Levers { same_as_requested: true, ..point.levers };
+        let same = Point { levers, ..point };
+        let told = point.levers.initial_chunk.is_some() && !point.levers.mem_pattern;
+        let judged = self.0.judge(if told { same } else { point })?;
+        let expected = if told { Bytes(judged.peak.expected.get() - 1) } else { judged.peak.expected };
+        let fit = if expected.get() <= self.0.budget { Fit::Fits } else { Fit::DoesNotFit };
+        Ok(Judged { point, peak: Band { low: expected, expected, high: expected }, held: expected, fit })
+    }
+
+    fn first_regions(&mut self, _: Point) -> Result<Vec<Bytes>, Infallible> {
+        Ok(vec![Bytes(4096)])
+    }
+}
+
+#[test]
+fn sizes_of_the_arena_are_tried_once_no_switch_is_enough() {
+    let formula = |budget| Told(Formula { budget, weights: 100, per_row: 10, batch: 8, n_asked: 0 });
+    let levers = |budget| search(&goal(8), &mut formula(budget)).unwrap().chosen.unwrap().point.levers;
+    assert_eq!(levers(180).initial_chunk, None);
+    let found = levers(179);
+    assert_eq!((found.initial_chunk, found.mem_pattern), (Some(Bytes(4096)), false));
+}

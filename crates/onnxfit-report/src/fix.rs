@@ -28,6 +28,30 @@ pub struct AlternativeView {
     pub verdict: Verdict,
 }
 
+/// One set of options, and what the twin says of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct OptionView {
+    /// What is set, in ONNX Runtime's words; empty for its defaults.
+    pub changes: Vec<String>,
+    /// Predicted peak of everything.
+    pub peak_bytes: Size,
+    /// What the arena holds once the outputs of the third run are released.
+    pub held_bytes: Size,
+    /// Whether that fits.
+    pub verdict: Verdict,
+    /// How it is set, where that is not plain.
+    pub note: String,
+}
+
+/// An option that does nothing here.
+#[derive(Clone, Debug, Serialize)]
+pub struct RefusedOptionView {
+    /// The option, and where it was put.
+    pub name: String,
+    /// Why it does nothing.
+    pub why: String,
+}
+
 /// A place to run it for money.
 #[derive(Clone, Debug, Serialize)]
 pub struct InstanceView {
@@ -88,6 +112,10 @@ pub struct FixView {
     pub before: CheckView,
     /// The plan taken; `null` when nothing allowed is enough.
     pub chosen: Option<AlternativeView>,
+    /// What each option of session and arena does alone: the request as it is, then least first.
+    pub options: Vec<OptionView>,
+    /// Options that do nothing here.
+    pub refused_options: Vec<RefusedOptionView>,
     /// Everything else that was weighed, best first.
     pub alternatives: Vec<AlternativeView>,
     /// Why the search ended.
@@ -103,6 +131,38 @@ pub struct FixView {
     /// Memory over load and runs with the plan; for the report.
     #[serde(skip)]
     pub timeline: Option<TimelineView>,
+}
+
+fn write_options(out: &mut impl Write, view: &FixView) -> io::Result<()> {
+    if !view.options.is_empty() {
+        writeln!(out, "\noptions, each replayed")?;
+        let rows: Vec<Vec<String>> = view
+            .options
+            .iter()
+            .map(|option| {
+                let changes = if option.changes.is_empty() { "as asked".to_owned() } else { option.changes.join("; ") };
+                vec![
+                    option.peak_bytes.to_string(),
+                    option.held_bytes.to_string(),
+                    option.verdict.text().to_owned(),
+                    changes,
+                    option.note.clone(),
+                ]
+            })
+            .collect();
+        let header = [
+            ("peak", Align::Right),
+            ("held", Align::Right),
+            ("verdict", Align::Left),
+            ("options", Align::Left),
+            ("", Align::Left),
+        ];
+        write_table(out, 2, &header, &rows)?;
+    }
+    for option in &view.refused_options {
+        writeln!(out, "  no use: {} ({})", option.name, option.why)?;
+    }
+    Ok(())
 }
 
 /// Writes the answer for a person.
@@ -150,6 +210,7 @@ pub fn write_text(out: &mut impl Write, view: &FixView) -> io::Result<()> {
         ];
         write_table(out, 2, &header, &rows)?;
     }
+    write_options(out, view)?;
     if !view.instances.is_empty() {
         writeln!(out, "\ninstances that hold it as it is")?;
         let rows: Vec<Vec<String>> = view

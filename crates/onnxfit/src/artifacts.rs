@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use onnxfit_plan::Levers;
 use onnxfit_report::check::BandView;
 use onnxfit_report::{Size, fix::FixView};
 use serde::Serialize;
@@ -79,10 +80,10 @@ pub(crate) struct PredictedFile {
 }
 
 /// The provider's options that the levers ask for.
-pub(crate) fn provider_options(request: &Request, same_as_requested: bool) -> BTreeMap<String, String> {
+pub(crate) fn provider_options(request: &Request, levers: Levers) -> BTreeMap<String, String> {
     let mut options = BTreeMap::new();
     if request.provider == Provider::Cuda {
-        if same_as_requested {
+        if levers.same_as_requested {
             options.insert("arena_extend_strategy".to_owned(), "kSameAsRequested".to_owned());
         }
         if let Some(limit) = request.arena_limit {
@@ -92,12 +93,27 @@ pub(crate) fn provider_options(request: &Request, same_as_requested: bool) -> BT
     options
 }
 
+/// The run option that shrinks the arena of a provider after each run.
+pub(crate) fn shrinkage(provider: Provider) -> (String, String) {
+    let device = match provider {
+        Provider::Cpu => "cpu:0",
+        Provider::Cuda => "gpu:0",
+    };
+    ("memory.enable_memory_arena_shrinkage".to_owned(), device.to_owned())
+}
+
 /// The CPU arena's settings that the levers ask for.
-pub(crate) fn cpu_arena(request: &Request, same_as_requested: bool) -> Option<BTreeMap<String, u64>> {
+pub(crate) fn cpu_arena(request: &Request, levers: Levers) -> Option<BTreeMap<String, u64>> {
     let mut arena = BTreeMap::new();
     if request.provider == Provider::Cpu {
-        if same_as_requested {
+        if levers.same_as_requested {
             arena.insert("arena_extend_strategy".to_owned(), 1);
+        }
+        if let Some(chunk) = levers.initial_chunk {
+            arena.insert("initial_chunk_size_bytes".to_owned(), chunk.get());
+        }
+        if let Some(dead) = levers.dead_per_chunk_max {
+            arena.insert("max_dead_bytes_per_chunk".to_owned(), dead.get());
         }
         if let Some(limit) = request.limit() {
             arena.insert("max_mem".to_owned(), limit.get());

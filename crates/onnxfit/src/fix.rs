@@ -12,12 +12,13 @@ use onnxfit_onnx::proto::ModelProto;
 use onnxfit_onnx::{SaveOptions, TensorSource, save};
 use onnxfit_plan::{Fit, Goal, Judged, Plan, Precision, Prefer, search};
 use onnxfit_report::DiagnosticView;
-use onnxfit_report::check::{BandView, Verdict};
+use onnxfit_report::check::BandView;
 use onnxfit_report::fix::{AlternativeView, FixView, InstanceView, VerifyView};
 use onnxfit_rewrite::half::HalfOutcome;
 
 use crate::artifacts::{self, BatchFile, Folder, MODEL_FILE, PredictedFile, SessionFile, SessionOptionsFile};
 use crate::changes::{BatchSplit, batch_split, to_half};
+use crate::options::{refused, session_options, verdict};
 use crate::oracle::{BatchRequest, TwinOracle};
 use crate::progress::{Progress, Stage};
 use crate::proof::{ProofRequest, prove_plan};
@@ -99,6 +100,7 @@ pub fn fix(model: &Model, request: &Request, options: &FixOptions, progress: &dy
         dims: dims.clone(),
         batch: batch.as_ref().map(|(axes, rows)| BatchRequest { dim: axes.dim.clone(), rows: *rows }),
         budget,
+        tells_arena: request.provider == Provider::Cpu,
         on_judged: &judged_so_far,
         n_judged: 0,
     };
@@ -112,6 +114,8 @@ pub fn fix(model: &Model, request: &Request, options: &FixOptions, progress: &dy
         model: model.name(),
         target: request.target_view(),
         chosen: plan.chosen.as_ref().map(|judged| alternative_view(judged, goal.batch)),
+        options: session_options(&oracle.original, request, &dims),
+        refused_options: refused(request),
         alternatives: plan.alternatives.iter().map(|judged| alternative_view(judged, goal.batch)).collect(),
         stop_reason: plan.stop.text().to_owned(),
         instances: instances(model, request, &plan, &oracle.original, &dims),
@@ -322,15 +326,19 @@ impl Carry<'_> {
                 Provider::Cpu => "CPUExecutionProvider",
                 Provider::Cuda => "CUDAExecutionProvider",
             },
-            provider_options: artifacts::provider_options(self.request, levers.same_as_requested),
+            provider_options: artifacts::provider_options(self.request, levers),
             session_options: SessionOptionsFile {
                 graph_optimization_level: self.request.optimization.as_str(),
                 enable_mem_pattern: levers.mem_pattern,
                 intra_op_num_threads: if self.request.provider == Provider::Cpu { self.request.n_threads } else { 0 },
                 config,
             },
-            run_options: BTreeMap::new(),
-            cpu_arena: artifacts::cpu_arena(self.request, levers.same_as_requested),
+            run_options: levers
+                .shrink_after_run
+                .then(|| artifacts::shrinkage(self.request.provider))
+                .into_iter()
+                .collect(),
+            cpu_arena: artifacts::cpu_arena(self.request, levers),
             batch,
             predicted: PredictedFile {
                 peak_bytes: band_view(self.chosen),
@@ -385,11 +393,7 @@ fn alternative_view(judged: &Judged, batch: Option<u64>) -> AlternativeView {
         n_runs: batch.zip(judged.point.micro_batch).map_or(1, |(batch, rows)| batch.div_ceil(rows)),
         peak_bytes: band_view(judged),
         held_bytes: judged.held.into(),
-        verdict: match judged.fit {
-            Fit::Fits => Verdict::Fits,
-            Fit::Tight => Verdict::Tight,
-            Fit::DoesNotFit => Verdict::DoesNotFit,
-        },
+        verdict: verdict(judged.fit),
     }
 }
 

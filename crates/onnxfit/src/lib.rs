@@ -23,6 +23,7 @@ mod guard;
 mod library;
 mod measure;
 mod model;
+mod options;
 mod oracle;
 mod probe;
 mod progress;
@@ -54,7 +55,9 @@ pub use gate::{MaxDrop, Metric};
 pub use growth::growth;
 pub use guard::{GuardPlan, GuardSetup, TwinNeeds, guard, guard_plan};
 pub use library::install_runtime;
-pub use measure::{MeasureOptions, SweepOptions, measure, sweep, write_runnable};
+pub use measure::{
+    CalibrateOptions, MeasureOptions, SweepOptions, calibrate, measure, read_calibration, sweep, write_runnable,
+};
 pub use model::Model;
 pub use onnxfit_base::{Bytes, Diagnostic};
 pub use onnxfit_data as data;

@@ -3,6 +3,7 @@
 //! Each reading is taken in a worker process of its own, for which of two equal free chunks an
 //! arena takes depends on their addresses, and because a meter must not disturb another.
 
+mod calibrate;
 mod copy;
 mod course;
 mod profile;
@@ -29,6 +30,7 @@ use crate::twin::Twin;
 use crate::verify::{VerifyInputs, inputs};
 use crate::{Error, Model, library, weights};
 
+pub use calibrate::{CalibrateOptions, calibrate, read_calibration};
 pub(crate) use copy::RunnableCopy;
 pub use copy::write_runnable;
 use reading::{Reading, read};
@@ -68,7 +70,7 @@ pub fn measure(
     let prediction = twin.ask_sequence(&vec![answer.dims.clone(); options.runs], levers, request.budget()).prediction;
 
     let tensors = tensors(model, &answer.dims, request, &options.inputs)?;
-    let isolated = request.provider == Provider::Cpu && request.limit().is_none();
+    let isolated = request.provider == Provider::Cpu && request.limit().is_none() && !request.shrink_after_run;
     let session = reading::Session {
         worker: &options.worker,
         library: &library,

@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use onnxfit_base::Bytes;
 use onnxfit_plan::{Band, Fit, Judged, Oracle, Point, Precision};
 
+use crate::options;
 use crate::twin::{Judgement, N_RUNS, Twin};
 
 /// A batch that may be cut.
@@ -24,6 +25,8 @@ pub(crate) struct TwinOracle<'a> {
     pub(crate) dims: BTreeMap<String, i64>,
     pub(crate) batch: Option<BatchRequest>,
     pub(crate) budget: Bytes,
+    /// Whether the arena may be told the sizes of its regions.
+    pub(crate) tells_arena: bool,
     /// Called with the number of points judged so far.
     pub(crate) on_judged: &'a dyn Fn(usize),
     pub(crate) n_judged: usize,
@@ -76,6 +79,17 @@ impl Oracle for TwinOracle<'_> {
                 Judged { point, peak, held: never, fit: Fit::DoesNotFit }
             }
         })
+    }
+
+    fn first_regions(&mut self, point: Point) -> Result<Vec<Bytes>, Infallible> {
+        let twin = match point.precision {
+            Precision::Original => Some(&self.original),
+            Precision::Half => self.half.as_ref(),
+        };
+        // Only the CPU provider's arena is told its sizes by the folder that `fix` writes.
+        let twin = twin.filter(|_| self.tells_arena);
+        let found = twin.and_then(|twin| options::single_region(twin, &self.runs(&point), point.levers));
+        Ok(found.into_iter().collect())
     }
 }
 

@@ -152,6 +152,8 @@ fn spec(proof: &ProofRequest<'_>, model: &Path, fitted: bool) -> SessionSpec {
             spec.cpu_arena = Some(ArenaConfig {
                 limit: arena.get("max_mem").copied().map(Bytes),
                 extend: arena.get("arena_extend_strategy").map(|_| ArenaExtend::Same),
+                initial_chunk: arena.get("initial_chunk_size_bytes").copied().map(Bytes),
+                dead_per_chunk_max: arena.get("max_dead_bytes_per_chunk").copied().map(Bytes),
                 ..ArenaConfig::default()
             });
         }

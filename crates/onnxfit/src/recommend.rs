@@ -96,6 +96,7 @@ pub fn recommend(model: &Model, request: &Request, options: &RecommendOptions) -
         dims: dims.clone(),
         batch: axes.as_ref().zip(goal.batch).map(|(axes, rows)| BatchRequest { dim: axes.dim.clone(), rows }),
         budget: Bytes::ZERO,
+        tells_arena: false,
         on_judged: &|_| (),
         n_judged: 0,
     };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use onnxfit_base::Bytes;
 use onnxfit_hardware::{Target, resolve_target};
 use onnxfit_memory::arena::ArenaExtendStrategy;
+use onnxfit_memory::overhead::CalibrationEntry;
 use onnxfit_report::check::TargetView;
 
 use crate::Error;
@@ -74,8 +75,16 @@ pub struct Request {
     pub arena_limit: Option<Bytes>,
     /// `arena_extend_strategy`.
     pub arena_extend_strategy: ArenaExtendStrategy,
+    /// `initial_chunk_size_bytes` of the arena; `None` is ONNX Runtime's 1 MiB.
+    pub initial_chunk: Option<Bytes>,
+    /// `max_dead_bytes_per_chunk` of the arena; `None` is ONNX Runtime's 128 MiB.
+    pub dead_per_chunk_max: Option<Bytes>,
+    /// `memory.enable_memory_arena_shrinkage` with every run.
+    pub shrink_after_run: bool,
     /// `session.use_device_allocator_for_initializers`.
     pub device_allocator_for_initializers: bool,
+    /// Measured on the user's own card (`measure --calibrate`); comes before what is built in.
+    pub calibration: Vec<CalibrationEntry>,
     /// Intra-op threads.
     pub n_threads: u32,
     /// The release that is predicted.
@@ -100,6 +109,10 @@ impl Request {
             mem_pattern: true,
             arena_limit: None,
             arena_extend_strategy: ArenaExtendStrategy::NextPowerOfTwo,
+            initial_chunk: None,
+            dead_per_chunk_max: None,
+            shrink_after_run: false,
+            calibration: Vec::new(),
             device_allocator_for_initializers: false,
             n_threads: 2,
             ort_version: onnxfit_runtime::install::DEFAULT_VERSION.to_owned(),

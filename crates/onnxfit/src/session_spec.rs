@@ -5,6 +5,7 @@ use std::path::Path;
 use onnxfit_memory::arena::ArenaExtendStrategy;
 use onnxfit_runtime::{ArenaConfig, ArenaExtend, OptimizationLevel, Provider as RuntimeProvider, SessionSpec};
 
+use crate::artifacts;
 use crate::request::{self, Provider, Request};
 
 /// The session of ONNX Runtime that a request describes.
@@ -22,15 +23,19 @@ pub fn session_spec(model: &Path, request: &Request) -> SessionSpec {
         spec.config.insert("session.use_device_allocator_for_initializers".to_owned(), "1".to_owned());
     }
     let same = request.arena_extend_strategy == ArenaExtendStrategy::SameAsRequested;
+    if request.shrink_after_run {
+        spec.run_config.extend([artifacts::shrinkage(request.provider)]);
+    }
     match request.provider {
         Provider::Cpu => {
-            if request.limit().is_some() || same {
-                spec.cpu_arena = Some(ArenaConfig {
-                    limit: request.limit(),
-                    extend: same.then_some(ArenaExtend::Same),
-                    ..ArenaConfig::default()
-                });
-            }
+            let arena = ArenaConfig {
+                limit: request.limit(),
+                extend: same.then_some(ArenaExtend::Same),
+                initial_chunk: request.initial_chunk,
+                dead_per_chunk_max: request.dead_per_chunk_max,
+                ..ArenaConfig::default()
+            };
+            spec.cpu_arena = (arena != ArenaConfig::default()).then_some(arena);
         }
         Provider::Cuda => {
             let mut options = std::collections::BTreeMap::new();

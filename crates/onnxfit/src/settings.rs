@@ -15,6 +15,9 @@ pub(crate) fn settings(request: &Request) -> Vec<(String, String)> {
         ArenaExtendStrategy::NextPowerOfTwo => "kNextPowerOfTwo",
         ArenaExtendStrategy::SameAsRequested => "kSameAsRequested",
     };
+    let size = |set: Option<onnxfit_base::Bytes>, default: &str| {
+        set.map_or_else(|| default.to_owned(), |bytes| bytes.get().to_string())
+    };
     let rows = [
         ("onnxruntime", request.ort_version.clone()),
         ("provider", provider.to_owned()),
@@ -22,6 +25,9 @@ pub(crate) fn settings(request: &Request) -> Vec<(String, String)> {
         ("enable_mem_pattern", on_off(request.mem_pattern)),
         (limit, request.limit().map_or_else(|| "no limit".to_owned(), |limit| format!("{} ({limit})", limit.get()))),
         (extend, extend_strategy.to_owned()),
+        ("initial_chunk_size_bytes", size(request.initial_chunk, "1048576")),
+        ("max_dead_bytes_per_chunk", size(request.dead_per_chunk_max, "134217728")),
+        ("memory.enable_memory_arena_shrinkage (each run)", on_off(request.shrink_after_run)),
         ("session.use_device_allocator_for_initializers", on_off(request.device_allocator_for_initializers)),
         ("intra_op_num_threads", request.n_threads.to_string()),
     ];

@@ -141,6 +141,9 @@ impl<'a> Twin<'a> {
             mem_pattern: self.request.mem_pattern,
             same_as_requested: self.request.arena_extend_strategy == ArenaExtendStrategy::SameAsRequested,
             device_allocator_for_initializers: self.request.device_allocator_for_initializers,
+            initial_chunk: self.request.initial_chunk,
+            dead_per_chunk_max: self.request.dead_per_chunk_max,
+            shrink_after_run: self.request.shrink_after_run,
         }
     }
 
@@ -267,6 +270,7 @@ impl<'a> Twin<'a> {
         } else {
             ArenaExtendStrategy::NextPowerOfTwo
         };
+        let arena = ArenaConfig::default();
         SessionOptions {
             provider: match self.request.provider {
                 Provider::Cpu => MemoryProvider::Cpu,
@@ -274,7 +278,15 @@ impl<'a> Twin<'a> {
                     compute_capability: capability.map(|capability| (capability.major.into(), capability.minor.into())),
                 },
             },
-            arena: ArenaConfig { limit: self.request.limit(), extend_strategy, ..ArenaConfig::default() },
+            arena: ArenaConfig {
+                limit: self.request.limit(),
+                extend_strategy,
+                initial_chunk_bytes: levers.initial_chunk.unwrap_or(arena.initial_chunk_bytes),
+                max_dead_bytes_per_chunk: levers.dead_per_chunk_max.unwrap_or(arena.max_dead_bytes_per_chunk),
+                ..arena
+            },
+            shrink_after_run: levers.shrink_after_run,
+            calibration: self.request.calibration.clone(),
             mem_pattern: levers.mem_pattern,
             n_threads: u64::from(self.request.n_threads),
             release: onnxfit_memory::releases::parse(&self.request.ort_version),

@@ -1,5 +1,6 @@
 //! `onnxfit measure`: a real run beside the prediction.
 
+use std::io::Write as _;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
@@ -45,6 +46,10 @@ pub(crate) struct Arguments {
     /// Show all nodes, not only those around the first difference
     #[arg(long)]
     nodes: bool,
+    /// Measure what the card itself takes (context, library code), with this model for its products, and
+    /// write a file for `--calibration`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["sweep", "trace", "nodes"])]
+    calibrate: Option<PathBuf>,
     /// Install nothing
     #[arg(long)]
     offline: bool,
@@ -68,6 +73,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         worker: super::program()?,
     };
     let bar = Bar::new();
+    if let Some(path) = &arguments.calibrate {
+        let command: Vec<String> = std::env::args().skip(1).collect();
+        let calibrate = onnxfit::CalibrateOptions { file: path.clone(), command: command.join(" ") };
+        let line = onnxfit::calibrate(&model, &request, &options, &calibrate, &bar)?;
+        drop(bar);
+        writeln!(std::io::stdout(), "{line}\nwritten: {}", path.display())?;
+        return Ok(0);
+    }
     if let Some((dim, sizes)) = &arguments.sweep {
         let over = SweepOptions { dim: dim.clone(), sizes: sizes.clone(), prove: arguments.prove };
         let view = onnxfit::sweep(&model, &request, &options, &over, &bar)?;

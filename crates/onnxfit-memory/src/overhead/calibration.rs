@@ -60,6 +60,20 @@ pub fn calibration_for(compute_capability: Option<(u32, u32)>) -> Calibration {
     calibration_from(&ENTRIES, compute_capability)
 }
 
+/// The same, with entries of one's own: where one fits, it is taken alone.
+pub fn calibration_with(own: &[CalibrationEntry], compute_capability: Option<(u32, u32)>) -> Calibration {
+    let found = calibration_from(own, compute_capability);
+    if found.evidence.is_empty() { calibration_for(compute_capability) } else { found }
+}
+
+/// The entries of a file, or the first line that is none.
+pub fn read_entries(text: &str) -> Result<Vec<CalibrationEntry>, String> {
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.starts_with('#') && !line.trim().is_empty());
+    lines
+        .map(|(number, line)| entry(line).ok_or_else(|| format!("line {} is no entry: `{line}`", number + 1)))
+        .collect()
+}
+
 /// The best entries: measured before published, exact before generation before any.
 pub(super) fn calibration_from(entries: &[CalibrationEntry], compute_capability: Option<(u32, u32)>) -> Calibration {
     let rank = |entry: &CalibrationEntry| {

@@ -77,7 +77,10 @@ pub fn recommend(model: &Model, request: &Request, options: &RecommendOptions) -
         budgets.iter().copied().filter(|budget| least.is_none_or(|least| *budget < least)).collect();
 
     let axes = batch_split(model.graph(), None).ok();
-    let rows = rows_of(axes.as_ref().map(|axes| axes.dim.as_str()), &dims);
+    // A size for a name that the model does not have says nothing about its rows.
+    let known = crate::sizes::named_dims(&model.graph().graph);
+    let own: BTreeMap<String, i64> = dims.clone().into_iter().filter(|(name, _)| known.contains(name)).collect();
+    let rows = rows_of(axes.as_ref().map(|axes| axes.dim.as_str()), &own);
     let half =
         (options.with_fix && !too_small.is_empty()).then(|| to_half(model.graph(), source.as_ref()).ok()).flatten();
     let half_graph =

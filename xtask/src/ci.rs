@@ -8,7 +8,8 @@ use crate::runner::{root, run, works};
 use crate::tidy::tidy;
 
 /// The Python packages that tests compare against; pinned, for their figures are.
-const PYTHON_PACKAGES: [&str; 4] = ["onnxruntime==1.31.1", "onnx==1.23.2", "numpy", "maturin==1.16.0"];
+const PYTHON_PACKAGES: [&str; 5] =
+    ["onnxruntime==1.31.1", "onnx==1.23.2", "numpy", "maturin==1.16.0", "tritonclient[http,grpc]==2.73.0"];
 
 /// Everything, the tests last: their summary ends the output.
 pub(crate) fn ci() -> Result<()> {

@@ -10,6 +10,7 @@ mod quantize;
 mod recommend;
 mod releases;
 mod runner;
+mod serve;
 mod speed;
 mod tidy;
 mod train;
@@ -37,6 +38,7 @@ cargo xtask COMMAND
   releases  real runs under five releases of ONNX Runtime beside the prediction: results/releases.md
   soak    10,000 requests while memory runs out, guarded and otherwise: results/soak.md
   overhead  what the guard costs when nothing fails: results/overhead.md
+  serve   ten thousand requests with too little memory and dying workers: results/serve.md
   speed   the whole prediction against another tool's planner: results/speed.md
   train   steps per second beside onnxsim, recompute, accumulation, gradients: results/train.md";
 
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Some(("releases", only)) => releases::releases(only),
         Some(("soak", [])) => guard::soak(),
         Some(("overhead", [])) => guard::overhead(),
+        Some(("serve", [])) => serve::serve(),
         Some(("speed", [])) => speed::speed(),
         Some(("quantize", more)) => quantize::quantize(more),
         Some(("fp16", [])) => fp16::fp16(),

@@ -24,6 +24,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("train", &["base", "onnx", "graph", "shape", "memory", "runtime", "rewrite", "data"]),
     ("plan", &["base"]),
     ("report", &["base"]),
+    ("server", &[]),
 ];
 
 /// Crates that read neither files, clock nor environment.

@@ -130,7 +130,8 @@ pub(crate) fn request(model: &ModelArguments, session: &SessionArguments) -> Res
     Ok(request)
 }
 
-fn parse_dim(text: &str) -> Result<(String, i64), String> {
+/// A named dimension's size, as `batch=64`.
+pub(crate) fn parse_dim(text: &str) -> Result<(String, i64), String> {
     let (name, size) = text.rsplit_once('=').ok_or("write it as `batch=64`")?;
     let size: i64 = size.trim().parse().map_err(|_| format!("`{size}` is no whole number"))?;
     if size < 0 {

@@ -14,7 +14,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use verbs::{check, convert, distill, explain, fix, measure, prune, quantize, recommend, run, runtime, train, watch};
+use verbs::{
+    check, convert, distill, explain, fix, measure, prune, quantize, recommend, run, runtime, serve, train, watch,
+};
 
 /// Makes an ONNX model fit the GPU memory it has.
 #[derive(Debug, Parser)]
@@ -48,6 +50,8 @@ enum Verb {
     Train(Box<train::Arguments>),
     /// A student learns from a teacher
     Distill(Box<distill::Arguments>),
+    /// Models behind the Open Inference Protocol, refusing rather than dying
+    Serve(Box<serve::Arguments>),
     /// Who holds the memory of the GPUs, live
     Watch(watch::Arguments),
     /// Which ONNX Runtime is used; install one
@@ -55,6 +59,9 @@ enum Verb {
     /// A process of its own for runs that may end it
     #[command(name = "__worker", hide = true)]
     Worker,
+    /// A process that holds one served model
+    #[command(name = "__serve-worker", hide = true)]
+    ServeWorker,
 }
 
 /// Runs the command with these arguments, the program's name first, and returns its exit code.
@@ -131,9 +138,11 @@ fn carry_out(command: Command) -> anyhow::Result<u8> {
         Verb::Recommend(arguments) => recommend::run(&arguments),
         Verb::Train(arguments) => train::run(&arguments),
         Verb::Distill(arguments) => distill::run(&arguments),
+        Verb::Serve(arguments) => serve::run(&arguments),
         Verb::Watch(arguments) => watch::run(&arguments),
         Verb::Runtime(arguments) => runtime::run(&arguments),
         Verb::Worker => verbs::worker(),
+        Verb::ServeWorker => serve::worker(),
     }
 }
 

@@ -7,7 +7,7 @@
 mod alarm;
 mod client;
 mod serve;
-mod wire;
+pub mod wire;
 
 use std::path::PathBuf;
 

@@ -5,10 +5,11 @@
 
 pub(crate) mod needs;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use onnxfit_base::{Bytes, Diagnostic};
-use onnxfit_graph::Model as GraphModel;
+use onnxfit_graph::{Dim, Model as GraphModel};
 use onnxfit_runtime::guard::{Cut, Guard, GuardError, GuardOptions, LearnedLimits};
 use onnxfit_runtime::{Library, SessionSpec};
 use onnxfit_shape::{Bindings, infer};
@@ -108,6 +109,24 @@ fn guard_error(error: GuardError) -> Error {
         GuardError::Learned { .. } => None,
     };
     Error::Runtime { message: error.to_string(), hint }
+}
+
+/// The sizes of the smallest request, as [`TwinNeeds`] counts them: dimensions as named, the others
+/// one. `None` if an input's rank is not declared.
+pub fn smallest_sizes(model: &Model, dims: &BTreeMap<String, i64>) -> Option<Vec<u64>> {
+    let graph = &model.graph().graph;
+    let mut sizes = Vec::new();
+    for id in graph.required_inputs() {
+        for dim in graph.value(id).ty.as_tensor()?.shape.as_ref()? {
+            let size = match dim {
+                Dim::Known(size) => *size,
+                Dim::Symbol(name) => dims.get(name).copied().unwrap_or(1),
+                Dim::Unknown => 1,
+            };
+            sizes.push(u64::try_from(size).unwrap_or(1));
+        }
+    }
+    Some(sizes)
 }
 
 /// The cut as the guard needs it.

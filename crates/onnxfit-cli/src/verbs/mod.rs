@@ -11,6 +11,7 @@ pub(crate) mod quantize;
 pub(crate) mod recommend;
 pub(crate) mod run;
 pub(crate) mod runtime;
+pub(crate) mod serve;
 pub(crate) mod train;
 pub(crate) mod watch;
 

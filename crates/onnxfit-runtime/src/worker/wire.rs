@@ -29,7 +29,7 @@ struct TensorHeader {
 }
 
 /// Sends a message and the tensors that belong to it.
-pub(super) fn send(writer: &mut impl Write, message: &impl Serialize, tensors: &Tensors) -> io::Result<()> {
+pub fn send(writer: &mut impl Write, message: &impl Serialize, tensors: &Tensors) -> io::Result<()> {
     let blocks: Vec<_> = tensors.iter().map(|(_, tensor)| block(tensor)).collect();
     let headers = tensors.iter().zip(&blocks).map(|((name, tensor), block)| TensorHeader {
         name: name.to_owned(),
@@ -50,7 +50,7 @@ pub(super) fn send(writer: &mut impl Write, message: &impl Serialize, tensors: &
 }
 
 /// Receives the next message; `None` when the other side has closed its end between messages.
-pub(super) fn receive<M: DeserializeOwned>(reader: &mut impl Read) -> io::Result<Option<(M, Tensors)>> {
+pub fn receive<M: DeserializeOwned>(reader: &mut impl Read) -> io::Result<Option<(M, Tensors)>> {
     if !skip_to_mark(reader)? {
         return Ok(None);
     }

@@ -63,15 +63,15 @@ impl std::str::FromStr for MaxDrop {
     }
 }
 
-/// The smallest normal number of half precision: below it there are fewer and fewer bits.
-const NOISE: f64 = 6.103_515_625e-5;
+/// The smallest normal number of IEEE half precision: below it there are fewer and fewer bits.
+const HALF_NOISE: f64 = 6.103_515_625e-5;
 
 /// What still counts as the same answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Gate {
     /// By relative L2, by the largest error as a share of the largest number (of 1 where all are
-    /// smaller), and by the place of the largest element.
-    Usual { relative_l2: f64, share: f64, top1: f64 },
+    /// smaller), and by the place of the largest element. Errors up to `noise` have no direction.
+    Usual { relative_l2: f64, share: f64, top1: f64, noise: f64 },
     /// By what the user asked for.
     Asked(MaxDrop),
 }
@@ -80,9 +80,9 @@ impl Gate {
     /// What may be expected of a type: errors of a model with n bits grow with 2^-n.
     pub(crate) fn of(kind: Kind) -> Self {
         match kind {
-            Kind::Quantized => Self::Usual { relative_l2: 1e-1, share: 0.5, top1: 0.9 },
-            Kind::Float16 => Self::Usual { relative_l2: 2e-2, share: 1e-2, top1: 0.99 },
-            Kind::Bfloat16 => Self::Usual { relative_l2: 1e-1, share: 8e-2, top1: 0.95 },
+            Kind::Quantized => Self::Usual { relative_l2: 1e-1, share: 0.5, top1: 0.9, noise: 0.0 },
+            Kind::Float16 => Self::Usual { relative_l2: 2e-2, share: 1e-2, top1: 0.99, noise: HALF_NOISE },
+            Kind::Bfloat16 => Self::Usual { relative_l2: 1e-1, share: 8e-2, top1: 0.95, noise: 0.0 },
         }
     }
 
@@ -103,8 +103,8 @@ impl Gate {
     /// Whether answers that do not agree are at least near: within ten times the tolerance.
     pub(crate) fn is_near(self, comparison: &Comparison) -> bool {
         let wide = match self {
-            Self::Usual { relative_l2, share, .. } => {
-                Self::Usual { relative_l2: 10.0 * relative_l2, share: 10.0 * share, top1: 0.9 }
+            Self::Usual { relative_l2, share, noise, .. } => {
+                Self::Usual { relative_l2: 10.0 * relative_l2, share: 10.0 * share, top1: 0.9, noise }
             }
             asked @ Self::Asked(_) => asked,
         };
@@ -123,12 +123,12 @@ impl Gate {
             (have > most).then(|| format!("has a {what} of {have:.3e}, at most {most:.3e} allowed"))
         };
         match self {
-            Self::Usual { relative_l2, share, top1 } => {
+            Self::Usual { relative_l2, share, top1, noise } => {
                 let moved = output.top1_agreement.filter(|agreement| *agreement < top1);
                 let largest = over("largest error", output.max_absolute_error, share * output.largest.max(1.0));
                 // Noise around zero has no direction: small next to 1 is small, and what is below the
-                // smallest normal number of the half type is noise in that type.
-                let floor = f64::max(NOISE, 1e-3 * output.largest.min(1.0));
+                // smallest normal number of the type is noise in that type.
+                let floor = f64::max(noise, 1e-3 * output.largest.min(1.0));
                 let is_noise = output.max_absolute_error <= floor;
                 let l2 = over("relative L2", output.relative_l2, relative_l2);
                 let moved = moved.map(|agreement| format!("has a top-1 agreement of {agreement:.3}"));
@@ -167,7 +167,7 @@ impl Gate {
     /// In words.
     pub(crate) fn text(self) -> String {
         match self {
-            Self::Usual { relative_l2, share, top1 } => format!(
+            Self::Usual { relative_l2, share, top1, .. } => format!(
                 "relative L2 at most {relative_l2:e}, no element off by more than {share:e} of the largest (of 1 where \
                  all are smaller), top-1 agreement at least {top1}"
             ),

@@ -43,12 +43,14 @@ impl Graph {
         if let Ok(sorted) = self.topological_order() {
             self.order = sorted;
         }
-        let live = |value: &crate::value::Value| {
-            value.producer.is_some() || value.is_input || value.constant.is_some() || value.is_captured
-        };
         // A name whose definition is gone may be taken again.
-        let values = &self.values;
-        self.names.retain(|_, id| live(&values[id.index()]) || !values[id.index()].uses.is_empty());
+        for (index, value) in self.values.iter().enumerate() {
+            let is_live = value.producer.is_some() || value.is_input || value.constant.is_some() || value.is_captured;
+            let is_gone = !is_live && value.uses.is_empty();
+            if is_gone && self.names.get(&value.name) == Some(ValueId::new(index)) {
+                self.names.remove(&value.name);
+            }
+        }
         Ok(())
     }
 
@@ -64,7 +66,7 @@ impl Graph {
             Edit::AddInput { name, ty } => {
                 let id = self.new_unique_value(name);
                 self.set_type(id, ty.clone());
-                self.values[id.index()].is_input = true;
+                self.value_mut(id).is_input = true;
                 self.inputs.push(id);
             }
             Edit::AddInitializer { tensor } => {
@@ -81,13 +83,13 @@ impl Graph {
             }
             Edit::RemoveInitializer { value } => {
                 self.expect_value(patch, *value)?;
-                self.values[value.index()].constant = None;
+                self.value_mut(*value).constant = None;
                 self.initializers.retain(|id| id != value);
             }
             Edit::AddNode { place, node } => {
                 let id = NodeId::new(self.nodes.len());
                 let attributes = node.attributes.iter().map(|(name, value)| Attribute::new(name, value.clone()));
-                self.nodes.push(Some(Node {
+                self.nodes.push(Some(Arc::new(Node {
                     name: node.name.clone(),
                     op_type: node.op_type.clone(),
                     domain: node.domain.clone(),
@@ -96,7 +98,7 @@ impl Graph {
                     attributes: attributes.collect(),
                     implicit_inputs: Vec::new(),
                     rest: NodeRest::default(),
-                }));
+                })));
                 placed.push((*place, id));
             }
             Edit::RemoveNode { node } => {
@@ -155,7 +157,8 @@ impl Graph {
 
     fn replace_uses(&mut self, from: ValueId, to: ValueId) {
         let (from_name, to_name) = (self.value(from).name.clone(), self.value(to).name.clone());
-        for node in self.nodes.iter_mut().flatten() {
+        for node in self.nodes.iter_mut().flatten().filter(|node| reads(node, from) || has_graphs(node)) {
+            let node = Arc::make_mut(node);
             node.inputs.iter_mut().flatten().filter(|value| **value == from).for_each(|value| *value = to);
             for graph in node.attributes.iter_mut().flat_map(Attribute::graphs_mut) {
                 graph.rename_captured(&from_name, &to_name);
@@ -169,20 +172,21 @@ impl Graph {
         match self.value_named(to) {
             // The new name is captured already: the two become one.
             Some(other) => {
-                for node in self.nodes.iter_mut().flatten() {
-                    node.inputs.iter_mut().flatten().filter(|value| **value == id).for_each(|value| *value = other);
+                for node in self.nodes.iter_mut().flatten().filter(|node| reads(node, id)) {
+                    let inputs = &mut Arc::make_mut(node).inputs;
+                    inputs.iter_mut().flatten().filter(|value| **value == id).for_each(|value| *value = other);
                 }
                 self.outputs.iter_mut().filter(|output| **output == id).for_each(|output| *output = other);
                 self.names.remove(from);
             }
             None => {
                 self.names.remove(from);
-                self.names.insert(to.to_owned(), id);
-                self.values[id.index()].name = to.to_owned();
+                self.names.insert(to, id);
+                self.value_mut(id).name = to.to_owned();
             }
         }
-        for node in self.nodes.iter_mut().flatten() {
-            for graph in node.attributes.iter_mut().flat_map(Attribute::graphs_mut) {
+        for node in self.nodes.iter_mut().flatten().filter(|node| has_graphs(node)) {
+            for graph in Arc::make_mut(node).attributes.iter_mut().flat_map(Attribute::graphs_mut) {
                 graph.rename_captured(from, to);
             }
         }
@@ -196,8 +200,8 @@ impl Graph {
         }
         self.names.remove(&old);
         let name = self.unique_name(name);
-        self.names.insert(name.clone(), id);
-        let value = &mut self.values[id.index()];
+        self.names.insert(&name, id);
+        let value = self.value_mut(id);
         value.name = name.clone();
         if let Some(info) = &mut value.info {
             info.name = Some(name.clone());
@@ -211,15 +215,15 @@ impl Graph {
             }
             None => {}
         }
-        for node in self.nodes.iter_mut().flatten() {
-            for graph in node.attributes.iter_mut().flat_map(Attribute::graphs_mut) {
+        for node in self.nodes.iter_mut().flatten().filter(|node| has_graphs(node)) {
+            for graph in Arc::make_mut(node).attributes.iter_mut().flat_map(Attribute::graphs_mut) {
                 graph.rename_captured(&old, &name);
             }
         }
     }
 
     fn set_type(&mut self, id: ValueId, ty: ValueType) {
-        let value = &mut self.values[id.index()];
+        let value = self.value_mut(id);
         if let Some(info) = &mut value.info {
             info.r#type = (ty != ValueType::Unknown).then(|| ty.to_proto());
         }
@@ -227,7 +231,7 @@ impl Graph {
     }
 
     fn set_constant(&mut self, id: ValueId, tensor: &TensorProto) {
-        let value = &mut self.values[id.index()];
+        let value = self.value_mut(id);
         let mut tensor = tensor.clone();
         tensor.name = Some(value.name.clone());
         value.constant = Some(Constant::Dense(Arc::new(tensor)));
@@ -241,7 +245,7 @@ impl Graph {
     fn unique_name(&self, name: &str) -> String {
         let mut candidate = name.to_owned();
         let mut n = 1;
-        while self.names.contains_key(&candidate) {
+        while self.names.contains(&candidate) {
             candidate = format!("{name}_{n}");
             n += 1;
         }
@@ -282,7 +286,7 @@ impl Graph {
     /// Finds again what every node's subgraphs capture.
     fn capture_anew(&mut self, patch: &Patch) -> Result<(), GraphError> {
         for id in self.order.clone() {
-            let node = self.nodes[id.index()].as_ref().expect("the order holds live nodes");
+            let node = self.nodes[id.index()].as_deref().expect("the order holds live nodes");
             if node.attributes.iter().all(|attribute| attribute.graphs().is_empty()) {
                 continue;
             }
@@ -292,7 +296,10 @@ impl Graph {
                     self.value_named(&name).ok_or_else(|| self.no_such(patch, format!("captured value `{name}`")))?;
                 implicit_inputs.push(value);
             }
-            self.nodes[id.index()].as_mut().expect("the order holds live nodes").implicit_inputs = implicit_inputs;
+            let node = self.nodes[id.index()].as_mut().expect("the order holds live nodes");
+            if node.implicit_inputs != implicit_inputs {
+                Arc::make_mut(node).implicit_inputs = implicit_inputs;
+            }
         }
         Ok(())
     }
@@ -303,7 +310,7 @@ impl Graph {
             graph: self.name.clone(),
             what: format!("node {}", id.index()),
         };
-        self.nodes.get_mut(id.index()).and_then(Option::as_mut).ok_or_else(missing)
+        self.nodes.get_mut(id.index()).and_then(Option::as_mut).map(Arc::make_mut).ok_or_else(missing)
     }
 
     fn expect_value(&self, patch: &Patch, id: ValueId) -> Result<(), GraphError> {
@@ -313,6 +320,14 @@ impl Graph {
     fn no_such(&self, patch: &Patch, what: String) -> GraphError {
         GraphError::NoSuchPart { patch: patch.name.clone(), graph: self.name.clone(), what }
     }
+}
+
+fn reads(node: &Node, value: ValueId) -> bool {
+    node.inputs.contains(&Some(value))
+}
+
+fn has_graphs(node: &Node) -> bool {
+    node.attributes.iter().any(|attribute| !attribute.graphs().is_empty())
 }
 
 fn set_slot(slots: &mut Vec<Option<ValueId>>, index: usize, value: Option<ValueId>) {

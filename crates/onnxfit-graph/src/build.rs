@@ -35,7 +35,7 @@ impl Graph {
                 value: output.name().to_owned(),
             })?;
             graph.declare(id, output);
-            graph.values[id.index()].is_output = true;
+            graph.value_mut(id).is_output = true;
             graph.outputs.push(id);
         }
         for info in &proto.value_info {
@@ -59,12 +59,12 @@ impl Graph {
 
     fn add_inputs(&mut self, proto: &GraphProto) -> Result<(), GraphError> {
         for input in &proto.input {
-            if self.names.contains_key(input.name()) {
+            if self.names.contains(input.name()) {
                 return Err(self.defined_twice(input.name(), "an input"));
             }
             let id = self.new_value(input.name());
             self.declare(id, input);
-            self.values[id.index()].is_input = true;
+            self.value_mut(id).is_input = true;
             self.inputs.push(id);
         }
         Ok(())
@@ -78,7 +78,7 @@ impl Graph {
         });
         for (name, constant) in dense.chain(sparse) {
             let id = self.value_named(name).unwrap_or_else(|| self.new_value(name));
-            let value = &mut self.values[id.index()];
+            let value = self.value_mut(id);
             if value.constant.is_some() {
                 return Err(self.defined_twice(name, "an initializer"));
             }
@@ -98,12 +98,12 @@ impl Graph {
                     Some(_) => return Err(self.defined_twice(name, &format!("an output of `{}`", label(node)))),
                     None => self.new_value(name),
                 };
-                self.values[id.index()].producer = Some((NodeId::new(index), output_idx));
+                self.value_mut(id).producer = Some((NodeId::new(index), output_idx));
             }
         }
         for (index, node) in proto.node.iter().enumerate() {
             let built = self.build_node(node, outer)?;
-            self.nodes.push(Some(built));
+            self.nodes.push(Some(Arc::new(built)));
             self.order.push(NodeId::new(index));
         }
         Ok(())
@@ -145,7 +145,7 @@ impl Graph {
     }
 
     fn build_attribute(&self, proto: &AttributeProto, outer: &Scope<'_>) -> Result<Attribute, GraphError> {
-        let names = |name: &str| self.names.contains_key(name) || (outer.names)(name);
+        let names = |name: &str| self.names.contains(name) || (outer.names)(name);
         let scope = Scope { names: &names };
         let other = || AttributeValue::Other(Box::new(proto.clone()));
         // Files of IR version 1 and 2 may leave the type out: the filled field tells.
@@ -187,20 +187,20 @@ impl Graph {
         }
         (outer.names)(name).then(|| {
             let id = self.new_value(name);
-            self.values[id.index()].is_captured = true;
+            self.value_mut(id).is_captured = true;
             id
         })
     }
 
     pub(crate) fn new_value(&mut self, name: &str) -> ValueId {
         let id = ValueId::new(self.values.len());
-        self.values.push(Value::named(name));
-        self.names.insert(name.to_owned(), id);
+        self.values.push(Arc::new(Value::named(name)));
+        self.names.insert(name, id);
         id
     }
 
     fn declare(&mut self, id: ValueId, info: &ValueInfoProto) {
-        let value = &mut self.values[id.index()];
+        let value = self.value_mut(id);
         value.ty = info.r#type.as_ref().map_or(ValueType::Unknown, ValueType::from_proto);
         value.info = Some(info.clone());
     }
@@ -214,33 +214,62 @@ impl Graph {
         GraphError::DefinedTwice { graph: self.name.clone(), value: name.to_owned(), first, second: second.to_owned() }
     }
 
-    /// Finds every use and definition anew.
+    /// Finds every use and definition anew. Values that keep theirs are not touched, so that copies
+    /// go on sharing them.
     pub(crate) fn index_uses(&mut self) {
-        for value in &mut self.values {
-            value.uses.clear();
-            value.producer = None;
-            value.is_output = false;
+        let n_values = self.values.len();
+        let mut ends = vec![0_usize; n_values];
+        for (value, _) in readings(&self.order, &self.nodes) {
+            ends[value.index()] += 1;
         }
-        for id in &self.order {
-            let node = self.nodes[id.index()].as_ref().expect("the order holds live nodes");
-            for (input, value) in node.inputs.iter().enumerate() {
-                if let Some(value) = value {
-                    self.values[value.index()].uses.push(Use { node: *id, input: Some(input) });
-                }
-            }
-            for value in &node.implicit_inputs {
-                self.values[value.index()].uses.push(Use { node: *id, input: None });
-            }
+        let mut n_readings = 0;
+        for end in &mut ends {
+            // Where the list begins for now; filling it moves this to its end.
+            n_readings += std::mem::replace(end, n_readings);
+        }
+        let mut uses = vec![Use { node: NodeId::new(0), input: None }; n_readings];
+        for (value, reading) in readings(&self.order, &self.nodes) {
+            let end = &mut ends[value.index()];
+            uses[*end] = reading;
+            *end += 1;
+        }
+        let mut producers = vec![None; n_values];
+        for (id, node) in live(&self.order, &self.nodes) {
             for (output, value) in node.outputs.iter().enumerate() {
                 if let Some(value) = value {
-                    self.values[value.index()].producer = Some((*id, output));
+                    producers[value.index()] = Some((id, output));
                 }
             }
         }
+        let mut is_output = vec![false; n_values];
         for output in &self.outputs {
-            self.values[output.index()].is_output = true;
+            is_output[output.index()] = true;
+        }
+        let mut start = 0;
+        for (index, value) in self.values.iter_mut().enumerate() {
+            let uses = &uses[start..ends[index]];
+            start = ends[index];
+            let (producer, is_output) = (producers[index], is_output[index]);
+            if value.uses != uses || value.producer != producer || value.is_output != is_output {
+                let value = Arc::make_mut(value);
+                value.uses = uses.to_vec();
+                (value.producer, value.is_output) = (producer, is_output);
+            }
         }
     }
+}
+
+fn live<'a>(order: &'a [NodeId], nodes: &'a [Option<Arc<Node>>]) -> impl Iterator<Item = (NodeId, &'a Node)> {
+    order.iter().map(|id| (*id, nodes[id.index()].as_deref().expect("the order holds live nodes")))
+}
+
+/// Every reading of a value, in node order.
+fn readings<'a>(order: &'a [NodeId], nodes: &'a [Option<Arc<Node>>]) -> impl Iterator<Item = (ValueId, Use)> {
+    live(order, nodes).flat_map(|(node, of)| {
+        let explicit = of.inputs.iter().enumerate().filter_map(|(input, value)| Some(((*value)?, Some(input))));
+        let captured = of.implicit_inputs.iter().map(|value| (*value, None));
+        explicit.chain(captured).map(move |(value, input)| (value, Use { node, input }))
+    })
 }
 
 /// The names that subgraphs among these attributes take from around them, each once.

@@ -8,12 +8,12 @@ use crate::node::NodeId;
 
 /// Checks that every value read is defined exactly once and that no node waits for itself.
 pub(crate) fn check(graph: &Graph) -> Result<(), GraphError> {
-    let mut defined = BTreeSet::new();
+    let mut defined = vec![false; graph.n_values()];
     for (id, node) in graph.nodes() {
         for value in node.outputs.iter().flatten() {
             let entry = graph.value(*value);
             let clash = entry.is_input || entry.is_captured || (entry.constant.is_some() && !node.is("Constant"));
-            if clash || !defined.insert(*value) {
+            if clash || std::mem::replace(&mut defined[value.index()], true) {
                 return Err(GraphError::DefinedTwice {
                     graph: graph.name.clone(),
                     value: entry.name.clone(),
@@ -25,7 +25,7 @@ pub(crate) fn check(graph: &Graph) -> Result<(), GraphError> {
     }
     let is_defined = |value: &crate::value::ValueId| {
         let entry = graph.value(*value);
-        entry.is_input || entry.is_captured || entry.constant.is_some() || defined.contains(value)
+        entry.is_input || entry.is_captured || entry.constant.is_some() || defined[value.index()]
     };
     for (id, node) in graph.nodes() {
         if let Some(value) = node.inputs.iter().flatten().chain(&node.implicit_inputs).find(|value| !is_defined(value))

@@ -1,10 +1,10 @@
 //! A graph: its nodes in file order, its values, and who uses what.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use onnxfit_onnx::proto::{StringStringEntryProto, TensorAnnotation, TensorProto, ValueInfoProto};
 
+use crate::names::Names;
 use crate::node::{Node, NodeId};
 use crate::value::{Value, ValueId};
 
@@ -12,10 +12,11 @@ use crate::value::{Value, ValueId};
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
     pub(crate) name: String,
-    pub(crate) nodes: Vec<Option<Node>>,
+    // A copy shares nodes, values and names until it changes them.
+    pub(crate) nodes: Vec<Option<Arc<Node>>>,
     pub(crate) order: Vec<NodeId>,
-    pub(crate) values: Vec<Value>,
-    pub(crate) names: BTreeMap<String, ValueId>,
+    pub(crate) values: Vec<Arc<Value>>,
+    pub(crate) names: Names,
     pub(crate) inputs: Vec<ValueId>,
     pub(crate) outputs: Vec<ValueId>,
     pub(crate) initializers: Vec<ValueId>,
@@ -66,18 +67,18 @@ impl Graph {
     /// # Panics
     /// If the node was removed.
     pub fn node(&self, id: NodeId) -> &Node {
-        self.nodes[id.index()].as_ref().expect("only live nodes are looked up")
+        self.nodes[id.index()].as_deref().expect("only live nodes are looked up")
     }
 
     /// A node, if it is still there.
     pub fn get_node(&self, id: NodeId) -> Option<&Node> {
-        self.nodes.get(id.index()).and_then(Option::as_ref)
+        self.nodes.get(id.index()).and_then(Option::as_deref)
     }
 
     /// All values with their ids, in order of first appearance; removed ones have no producer and
     /// no use.
     pub fn values(&self) -> impl Iterator<Item = (ValueId, &Value)> {
-        self.values.iter().enumerate().map(|(index, value)| (ValueId::new(index), value))
+        self.values.iter().enumerate().map(|(index, value)| (ValueId::new(index), value.as_ref()))
     }
 
     /// How many values there are.
@@ -92,7 +93,12 @@ impl Graph {
 
     /// The value of this name.
     pub fn value_named(&self, name: &str) -> Option<ValueId> {
-        self.names.get(name).copied()
+        self.names.get(name)
+    }
+
+    /// A value, to be changed.
+    pub(crate) fn value_mut(&mut self, id: ValueId) -> &mut Value {
+        Arc::make_mut(&mut self.values[id.index()])
     }
 
     /// The graph's inputs; initializers that are also inputs are among them.

@@ -14,6 +14,7 @@ mod display;
 mod error;
 mod graph;
 mod model;
+mod names;
 mod node;
 mod order;
 mod patch;

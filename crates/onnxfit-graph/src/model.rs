@@ -1,6 +1,7 @@
 //! A model: its graph and what surrounds it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use onnxfit_onnx::proto::{FunctionProto, ModelProto, OperatorSetIdProto};
 
@@ -12,7 +13,7 @@ use crate::graph::Graph;
 pub struct Model {
     /// The main graph.
     pub graph: Graph,
-    header: ModelProto,
+    header: Arc<ModelProto>,
     opset_imports: BTreeMap<String, i64>,
 }
 
@@ -20,18 +21,32 @@ impl Model {
     /// Builds a model from a decoded file.
     pub fn from_proto(proto: &ModelProto) -> Result<Self, GraphError> {
         let graph = Graph::from_proto(proto.graph.as_ref().unwrap_or(&Default::default()))?;
-        let header = ModelProto { graph: None, ..proto.clone() };
+        // Field by field: the graph is the larger part by far, and was read above.
+        let header = ModelProto {
+            ir_version: proto.ir_version,
+            opset_import: proto.opset_import.clone(),
+            producer_name: proto.producer_name.clone(),
+            producer_version: proto.producer_version.clone(),
+            domain: proto.domain.clone(),
+            model_version: proto.model_version,
+            doc_string: proto.doc_string.clone(),
+            graph: None,
+            metadata_props: proto.metadata_props.clone(),
+            training_info: proto.training_info.clone(),
+            functions: proto.functions.clone(),
+            configuration: proto.configuration.clone(),
+        };
         let mut opset_imports = BTreeMap::new();
         for import in &header.opset_import {
             let domain = if import.domain() == "ai.onnx" { "" } else { import.domain() };
             opset_imports.insert(domain.to_owned(), import.version());
         }
-        Ok(Self { graph, header, opset_imports })
+        Ok(Self { graph, header: Arc::new(header), opset_imports })
     }
 
     /// The model as a file has it.
     pub fn to_proto(&self) -> ModelProto {
-        ModelProto { graph: Some(self.graph.to_proto()), ..self.header.clone() }
+        ModelProto { graph: Some(self.graph.to_proto()), ..(*self.header).clone() }
     }
 
     /// The version of an operator set; 1 when the model does not import it, as ONNX Runtime
@@ -50,7 +65,7 @@ impl Model {
         if !self.opset_imports.contains_key(domain) {
             self.opset_imports.insert(domain.to_owned(), version);
             let import = OperatorSetIdProto { domain: Some(domain.to_owned()), version: Some(version) };
-            self.header.opset_import.push(import);
+            Arc::make_mut(&mut self.header).opset_import.push(import);
         }
     }
 

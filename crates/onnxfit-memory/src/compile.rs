@@ -51,8 +51,10 @@ fn compile_numbered(mut program: Program, options: CompileOptions, next_number: 
     let plan = plan(&program, sequence, &streams, place, options.plan);
     let kernels = program.nodes.iter().enumerate().map(|(index, node)| {
         let has_body = bodies.range((NodeIdx::new(index), String::new())..).next();
+        let script = workspace::script_of(node);
         Kernel {
-            script: workspace::script_of(node),
+            script,
+            is_modelled: script.is_some() || workspace::needs_no_scratch(node),
             has_body: has_body.is_some_and(|((owner, _), _)| owner.index() == index),
         }
     });

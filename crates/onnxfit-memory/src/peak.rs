@@ -142,6 +142,30 @@ pub fn moment(trace: &Trace, place: Place, at: usize) -> Moment {
 /// makes it; so where another moment of the run fills it more, the block's part of the answer is
 /// what lies in it then, and `block_node` says when that is. The sum stays the arena's bytes in use.
 pub fn peak_moment(trace: &Trace, place: Place, at: PeakEvents) -> Moment {
+    let (node, blocks, block_node) = peak_blocks(trace, place, at);
+    Moment { node: named(trace, node), parts: parts(trace, blocks), block_node: named(trace, block_node) }
+}
+
+/// What an arena holds at such a moment, by what it is for: the sums of the moment's parts.
+pub(crate) fn peak_sums(trace: &Trace, place: Place, at: PeakEvents) -> impl Fn(&[OwnerKind]) -> Bytes {
+    let (_, blocks, _) = peak_blocks(trace, place, at);
+    let mut sums = [Bytes::ZERO; N_KINDS];
+    for block in blocks {
+        if block.owner.kind == OwnerKind::PatternBlock {
+            sums[OwnerKind::PatternGap as usize] += block.bytes - block.occupied();
+            block.tensors.iter().for_each(|(bytes, owner)| sums[owner.kind as usize] += *bytes);
+        } else {
+            sums[block.owner.kind as usize] += block.bytes;
+        }
+    }
+    move |kinds| kinds.iter().map(|kind| sums[*kind as usize]).sum()
+}
+
+/// How many kinds of owners there are.
+const N_KINDS: usize = OwnerKind::PatternGap as usize + 1;
+
+/// The node, the blocks, and the node at which the pattern's block is as it is shown.
+fn peak_blocks(trace: &Trace, place: Place, at: PeakEvents) -> (Option<NodeRef>, Vec<Block>, Option<NodeRef>) {
     let (node, mut blocks) = replay(trace, place, at.highest);
     let mut block_node = None;
     if let Some(fullest) = at.fullest {
@@ -154,7 +178,7 @@ pub fn peak_moment(trace: &Trace, place: Place, at: PeakEvents) -> Moment {
             }
         }
     }
-    Moment { node: named(trace, node), parts: parts(trace, blocks), block_node: named(trace, block_node) }
+    (node, blocks, block_node)
 }
 
 fn named(trace: &Trace, node: Option<NodeRef>) -> Option<(String, String)> {

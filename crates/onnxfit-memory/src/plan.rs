@@ -3,8 +3,8 @@
 //!
 //! `core/framework/allocation_planner.cc` (ORT 1.31), sequential execution, one stream per device.
 
-use std::collections::VecDeque;
-use std::hash::Hasher;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use onnxfit_base::NameHasher;
 use onnxfit_onnx::DataType;
@@ -98,8 +98,8 @@ struct Planner<'a> {
     is_output: Vec<bool>,
     has_consumer: Vec<bool>,
     use_counts: Vec<u32>,
-    /// Buffers that nothing will read again, last freed first, each with the key of its size.
-    free: VecDeque<(u64, ValueIdx)>,
+    /// Buffers that nothing will read again, by the key of their size and place, last freed last.
+    free: HashMap<(u64, Place), Vec<ValueIdx>, BuildHasherDefault<NameHasher>>,
 }
 
 impl<'a> Planner<'a> {
@@ -137,7 +137,7 @@ impl<'a> Planner<'a> {
             is_output,
             has_consumer,
             use_counts: Vec::new(),
-            free: VecDeque::new(),
+            free: HashMap::default(),
             program,
         }
     }
@@ -160,7 +160,10 @@ impl<'a> Planner<'a> {
                 let count = &mut self.use_counts[owner.index()];
                 *count = count.wrapping_sub(1);
                 if *count == 0 {
-                    self.free.push_front((self.key(owner), owner));
+                    let place = self.plan.place[owner.index()];
+                    if let Some(key) = self.key(owner) {
+                        self.free.entry((key, place)).or_default().push(owner);
+                    }
                 }
             }
         }
@@ -222,16 +225,15 @@ impl<'a> Planner<'a> {
         if !self.options.mem_reuse || self.sizes[output.index()].as_ref().is_none_or(|size| size.dims.is_empty()) {
             return None;
         }
-        let (place, key) = (self.plan.place[output.index()], self.key(output));
-        let at = self.free.iter().position(|&(free_key, free)| {
-            free_key == key && self.plan.place[free.index()] == place && self.same_size(free, output)
-        })?;
-        self.free.remove(at).map(|(_, free)| (free, ReuseKind::FreeList))
+        let alike = (self.key(output)?, self.plan.place[output.index()]);
+        let at = self.free.get(&alike)?.iter().rposition(|&free| self.same_size(free, output))?;
+        let free = self.free.get_mut(&alike)?.remove(at);
+        Some((free, ReuseKind::FreeList))
     }
 
-    /// Equal for equal sizes; zero for those that equal nothing.
-    fn key(&self, value: ValueIdx) -> u64 {
-        self.sizes[value.index()].as_ref().map_or(0, |size| size.key)
+    /// Equal for equal sizes; nothing for those that equal nothing.
+    fn key(&self, value: ValueIdx) -> Option<u64> {
+        self.sizes[value.index()].as_ref().map(|size| size.key)
     }
 
     fn same_size(&self, left: ValueIdx, right: ValueIdx) -> bool {

@@ -10,14 +10,13 @@ use crate::compile::{CompileOptions, compile};
 use crate::lower::lower;
 use crate::order::ExecutionOrder;
 use crate::overhead::{Band, Bound, CalibrationEntry, cuda_overhead, driver_rounding};
-use crate::peak::{Moment, PeakEvents, moment, peak_moment};
+use crate::peak::{Moment, PeakEvents, peak_moment, peak_sums};
 use crate::plan::PlanOptions;
 use crate::program::{NodeProvider, Place};
 use crate::releases::{NEWEST_MEASURED, Release};
 use crate::simulate::{ArenaSnapshot, Compiled, Failure, Outcome, RunOutcome, SimulateOptions, simulate};
 use crate::sizes::RunSizes;
 use crate::trace::{OwnerKind, Trace};
-use crate::workspace;
 
 /// The execution provider of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -280,20 +279,20 @@ fn held_at_most(outcome: &Outcome, place: Place) -> Bytes {
 }
 
 fn breakdown(prediction: &Prediction, load_peak: PeakEvents, arena: Bytes, overhead: Band) -> Breakdown {
-    let highest = prediction.highest_run().filter(|run| {
+    let highest = prediction.highest_run().map(|run| &prediction.runs[run]).filter(|run| {
         // Loading may take more than any run.
-        prediction.runs[*run].peak_in_use_bytes >= prediction.load.in_use_bytes
+        run.peak_in_use_bytes >= prediction.load.in_use_bytes
     });
-    let peak = match highest {
-        Some(run) => prediction.peak(run).moment,
-        None => moment(&prediction.trace, prediction.place, load_peak.highest),
-    };
+    let bytes_of = peak_sums(&prediction.trace, prediction.place, highest.map_or(load_peak, |run| run.peak_events));
     use OwnerKind::*;
+    let weights_bytes = bytes_of(&[Weight, Prepacked]);
+    let activations_bytes = bytes_of(&[Feed, Activation, Output, OutputCopy, PatternBlock, PatternGap]);
+    let workspace_bytes = bytes_of(&[Scratch]);
     Breakdown {
-        weights_bytes: peak.bytes_of(&[Weight, Prepacked]),
-        activations_bytes: peak.bytes_of(&[Feed, Activation, Output, OutputCopy, PatternBlock, PatternGap]),
-        workspace_bytes: peak.bytes_of(&[Scratch]),
-        arena_slack_bytes: arena.saturating_sub(peak.bytes()),
+        weights_bytes,
+        activations_bytes,
+        workspace_bytes,
+        arena_slack_bytes: arena.saturating_sub(weights_bytes + activations_bytes + workspace_bytes),
         context_bytes: overhead.expected,
     }
 }
@@ -324,7 +323,8 @@ fn diagnostics<R: Borrow<RunSizes>>(compiled: &Compiled, runs: &[R]) -> Vec<Diag
     let mut programs = vec![compiled];
     while let Some(compiled) = programs.pop() {
         programs.extend(compiled.bodies.values());
-        for node in compiled.program.nodes.iter().filter(|node| !workspace::is_modelled(node)) {
+        let nodes = compiled.program.nodes.iter().zip(&compiled.kernels);
+        for (node, _) in nodes.filter(|(_, kernel)| !kernel.is_modelled) {
             unmodelled.entry((node.operator(), node.provider)).or_insert((0, &node.name)).0 += 1;
         }
     }

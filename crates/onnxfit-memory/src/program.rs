@@ -176,7 +176,7 @@ pub enum NodeProvider {
 }
 
 /// The memory that holds a value.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Place {
     /// Host memory, the session's CPU arena.
     #[default]

@@ -58,6 +58,8 @@ pub struct Compiled {
 pub(crate) struct Kernel {
     /// What it allocates, if its operator has a rule.
     pub(crate) script: Option<Script>,
+    /// Whether that, or that it allocates nothing besides its outputs, is known.
+    pub(crate) is_modelled: bool,
     /// Whether it runs programs of its own.
     pub(crate) has_body: bool,
 }

@@ -167,12 +167,12 @@ pub(crate) fn outputs_then(node: &Node, what: &'static str, bytes: u64) -> Vec<S
     outputs_in_order(node).chain(scratch).collect()
 }
 
-/// Whether a node's scratch is known: a rule, or an operator that is known to need none.
-pub(crate) fn is_modelled(node: &Node) -> bool {
-    if node.provider == NodeProvider::Cuda {
-        return cuda::is_modelled(node);
+/// Whether a node's operator is known to take no scratch on its provider.
+pub(crate) fn needs_no_scratch(node: &Node) -> bool {
+    match node.provider {
+        NodeProvider::Cpu => plain::needs_no_scratch(node),
+        NodeProvider::Cuda => cuda::needs_no_scratch(node),
     }
-    script_of(node).is_some() || plain::needs_no_scratch(node)
 }
 
 /// A table of operators of which nothing more is said: of the standard domain, and contributed ones.

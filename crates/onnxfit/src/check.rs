@@ -6,10 +6,9 @@ use onnxfit_memory::simulate::Failure;
 use onnxfit_memory::trace::{Owner, OwnerKind};
 use onnxfit_plan::Fit;
 use onnxfit_report::DiagnosticView;
-use onnxfit_report::check::{
-    ArenaView, BandView, BreakdownView, CheckView, FailureView, LiveView, LoadView, PeakView, RunView, Verdict,
-};
+use onnxfit_report::check::{BandView, BreakdownView, CheckView, FailureView, LiveView, PeakView, Verdict};
 
+use crate::predictor::arena_view;
 use crate::request::Request;
 use crate::session_graph::session_graph;
 use crate::settings::settings;
@@ -21,7 +20,7 @@ use crate::{Error, Model, blame};
 pub fn check(model: &Model, request: &Request) -> Result<CheckView, Error> {
     let graph = session_graph(model.graph(), model.file().weights(), request);
     let twin = Twin::new(&graph.model, request);
-    twin.refuse()?;
+    twin.refuse(&request.dims, &request.shapes)?;
     let mut answer = twin.ask();
     answer.diagnostics.splice(0..0, graph.diagnostics);
     Ok(view(model, &graph.model.graph, request, answer))
@@ -42,20 +41,7 @@ fn view(model: &Model, graph: &Graph, request: &Request, answer: Answer) -> Chec
         n_nodes: model.graph().graph.n_nodes(),
         target: request.target_view(),
         dims,
-        arena: ArenaView {
-            load: LoadView {
-                in_use_bytes: prediction.load.in_use_bytes.into(),
-                total_bytes: prediction.load.total_allocated_bytes.into(),
-            },
-            runs: prediction
-                .runs
-                .iter()
-                .map(|run| RunView {
-                    peak_in_use_bytes: run.peak_in_use_bytes.into(),
-                    total_bytes: run.total_allocated_bytes.into(),
-                })
-                .collect(),
-        },
+        arena: arena_view(prediction),
         device_peak_bytes: BandView { low: band.low.into(), expected: band.expected.into(), high: band.high.into() },
         breakdown: BreakdownView {
             weights_bytes: prediction.breakdown.weights_bytes.into(),
@@ -74,7 +60,7 @@ fn view(model: &Model, graph: &Graph, request: &Request, answer: Answer) -> Chec
 }
 
 /// Fits only when even the high end does; what is not known can only add.
-fn verdict(request: &Request, judgement: &Judgement, diagnostics: &[Diagnostic]) -> Verdict {
+pub(crate) fn verdict(request: &Request, judgement: &Judgement, diagnostics: &[Diagnostic]) -> Verdict {
     if diagnostics.iter().any(|finding| finding.severity == Severity::Error) {
         return Verdict::Unknown;
     }

@@ -39,7 +39,7 @@ pub fn growth(model: &Model, request: &Request) -> Result<Vec<GrowthView>, Error
             replay: |size: i64| {
                 let mut dims = request.dims.clone();
                 dims.insert(name.clone(), size);
-                let answer = twin.ask_at(&dims);
+                let answer = twin.ask_at(&dims, &request.shapes);
                 // What the model has to say only at this size says that it was not made for it.
                 if !findings(&answer.diagnostics).is_subset(&known) {
                     return None;

@@ -68,7 +68,7 @@ pub fn recommend(model: &Model, request: &Request, options: &RecommendOptions) -
     let source = weights::source(model, None);
     let graph = session_graph(model.graph(), source.as_ref(), &request);
     let twin = Twin::new(&graph.model, &request);
-    twin.refuse()?;
+    twin.refuse(&request.dims, &request.shapes)?;
     let answer = twin.ask();
     let dims = answer.dims.clone();
     let least = smallest_device(&twin, &dims);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use onnxfit_base::Diagnostic;
 use onnxfit_graph::Model as GraphModel;
-use onnxfit_memory::rewrite::{Level, Provider as RewriteProvider, RewriteOptions, leaves_unchanged, rewrite};
+use onnxfit_memory::rewrite::{Level, Provider as RewriteProvider, RewriteOptions, rewrite, rewrite_at_a_glance};
 use onnxfit_onnx::TensorSource;
 use onnxfit_rewrite::inline::inline_functions;
 
@@ -39,8 +39,8 @@ pub(crate) fn session_graph<'a>(
         ..RewriteOptions::default()
     };
     let mut diagnostics = Vec::new();
-    if leaves_unchanged(model, &options) {
-        return SessionGraph { model: Cow::Borrowed(model), diagnostics };
+    if let Some(model) = rewrite_at_a_glance(model, &options) {
+        return SessionGraph { model, diagnostics };
     }
     // The model's own functions first, as `Model` does on loading (graph.cc, Graph::InlineFunctionProto).
     let inlined = inline_functions(model).unwrap_or_else(|error| {

@@ -1,5 +1,6 @@
 //! A model in the memory twin: planned once, asked for many sizes and settings.
 
+use std::borrow::Cow;
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -21,19 +22,27 @@ use crate::sizes::{self, Sized};
 /// block, the third shows that nothing grows any more.
 pub(crate) const N_RUNS: usize = 3;
 
+/// From so many nodes on a second thread is worth its start.
+const NODES_APART_MIN: usize = 256;
+/// As much as the main thread has: graphs lie inside graphs.
+const STACK_BYTES: usize = 8 << 20;
+
 /// Requests whose tensors are remembered at once.
 const SHAPED_MAX: usize = 64;
 
 /// A model as it will run, ready to be asked.
 pub(crate) struct Twin<'a> {
-    model: &'a GraphModel,
+    model: Cow<'a, GraphModel>,
     request: &'a Request,
     /// The plan of the session, made when it is first needed: no setting that is tried changes it.
     compiled: OnceCell<Compiled>,
     /// The tensors of every request that was asked: settings are tried on the same sizes again and
     /// again.
-    shaped: RefCell<BTreeMap<BTreeMap<String, i64>, Rc<Shaped>>>,
+    shaped: RefCell<BTreeMap<Sizes, Rc<Shaped>>>,
 }
+
+/// Sizes of named dimensions, and shapes of inputs.
+type Sizes = (BTreeMap<String, i64>, BTreeMap<String, Vec<i64>>);
 
 /// What is known of one request's tensors.
 struct Shaped {
@@ -78,19 +87,24 @@ pub(crate) struct Held {
 impl<'a> Twin<'a> {
     /// A model whose graph is the one that the session runs.
     pub(crate) fn new(model: &'a GraphModel, request: &'a Request) -> Self {
+        Self::of(Cow::Borrowed(model), request)
+    }
+
+    /// The same for a graph that may be the twin's own.
+    pub(crate) fn of(model: Cow<'a, GraphModel>, request: &'a Request) -> Self {
         Self { model, request, compiled: OnceCell::new(), shaped: RefCell::default() }
     }
 
     /// Judges the request itself.
     pub(crate) fn ask(&self) -> Answer {
-        self.ask_at(&self.request.dims)
+        self.ask_at(&self.request.dims, &self.request.shapes)
     }
 
     /// Judges the request at other sizes.
-    pub(crate) fn ask_at(&self, dims: &BTreeMap<String, i64>) -> Answer {
-        let shaped = self.shaped(dims);
+    pub(crate) fn ask_at(&self, dims: &BTreeMap<String, i64>, shapes: &BTreeMap<String, Vec<i64>>) -> Answer {
+        let shaped = self.shaped_as(dims, shapes);
         let (sized, mut diagnostics) = (&shaped.sized, shaped.diagnostics.clone());
-        let unknown = self.unknown_dims();
+        let unknown = self.unknown_dims(dims);
         if !unknown.is_empty() {
             let names: Vec<String> = sizes::named_dims(&self.model.graph).into_iter().collect();
             let message = format!("no input of the model has a dimension `{}`", unknown.join("` or `"));
@@ -112,10 +126,14 @@ impl<'a> Twin<'a> {
     }
 
     /// Refuses what cannot be asked: inputs that are not there, and sizes that no machine holds.
-    pub(crate) fn refuse(&self) -> Result<(), Error> {
+    pub(crate) fn refuse(
+        &self,
+        dims: &BTreeMap<String, i64>,
+        shapes: &BTreeMap<String, Vec<i64>>,
+    ) -> Result<(), Error> {
         let graph = &self.model.graph;
-        let shaped = self.shaped(&self.request.dims);
-        for name in self.request.shapes.keys() {
+        let shaped = self.shaped_as(dims, shapes);
+        for name in shapes.keys() {
             let is_input = graph.value_named(name).is_some_and(|id| graph.value(id).is_input);
             if !is_input {
                 let inputs = graph.required_inputs().map(|id| graph.value(id).name.as_str());
@@ -130,9 +148,12 @@ impl<'a> Twin<'a> {
     }
 
     /// Names that were given a size and are no dimension of the model.
-    fn unknown_dims(&self) -> Vec<&str> {
+    fn unknown_dims<'d>(&self, dims: &'d BTreeMap<String, i64>) -> Vec<&'d str> {
+        if dims.is_empty() {
+            return Vec::new();
+        }
         let known = sizes::named_dims(&self.model.graph);
-        self.request.dims.keys().map(String::as_str).filter(|name| !known.contains(*name)).collect()
+        dims.keys().map(String::as_str).filter(|name| !known.contains(*name)).collect()
     }
 
     /// The levers as the request sets them.
@@ -164,7 +185,8 @@ impl<'a> Twin<'a> {
     pub(crate) fn held_under(&self, dims: &BTreeMap<String, i64>, limit: Option<Bytes>) -> Option<Held> {
         let mut options = self.options(self.request_levers());
         options.arena.limit = limit;
-        let runs = vec![self.shaped(dims).sized.sizes.clone(); N_RUNS];
+        let shaped = self.shaped(dims);
+        let runs = [&shaped.sized.sizes; N_RUNS];
         let prediction = onnxfit_memory::predict_compiled(self.compiled(&options), &runs, &options);
         if prediction.failure.is_some() {
             return None;
@@ -216,7 +238,7 @@ impl<'a> Twin<'a> {
     }
 
     fn compiled(&self, options: &SessionOptions) -> &Compiled {
-        self.compiled.get_or_init(|| onnxfit_memory::compile_session(self.model, options))
+        self.compiled.get_or_init(|| onnxfit_memory::compile_session(&self.model, options))
     }
 
     /// The graph that runs.
@@ -231,36 +253,56 @@ impl<'a> Twin<'a> {
 
     /// Shapes for these dimensions; names that nobody bound are taken as 1, and said.
     fn shaped(&self, dims: &BTreeMap<String, i64>) -> Rc<Shaped> {
-        if let Some(shaped) = self.shaped.borrow().get(dims) {
+        self.shaped_as(dims, &self.request.shapes)
+    }
+
+    fn shaped_as(&self, dims: &BTreeMap<String, i64>, shapes: &BTreeMap<String, Vec<i64>>) -> Rc<Shaped> {
+        let sizes = (dims.clone(), shapes.clone());
+        if let Some(shaped) = self.shaped.borrow().get(&sizes) {
             return Rc::clone(shaped);
         }
-        let shaped = Rc::new(self.shape(dims));
+        let shaped = Rc::new(self.shape_apart(dims, shapes));
         let mut known = self.shaped.borrow_mut();
         if known.len() >= SHAPED_MAX {
             known.clear();
         }
-        known.insert(dims.clone(), Rc::clone(&shaped));
+        known.insert(sizes, Rc::clone(&shaped));
         shaped
     }
 
-    fn shape(&self, dims: &BTreeMap<String, i64>) -> Shaped {
-        let mut bindings = Bindings {
-            dims: dims.clone(),
-            inputs: self.request.shapes.clone(),
-            values: sizes::known_values(&self.model.graph, dims),
-        };
-        let mut inference = infer(self.model, &bindings);
-        let open = sizes::open_dims(&self.model.graph, &inference.graph);
+    /// Shapes for the first question, found while the session is planned: neither waits for the other.
+    fn shape_apart(&self, dims: &BTreeMap<String, i64>, shapes: &BTreeMap<String, Vec<i64>>) -> Shaped {
+        let model: &GraphModel = &self.model;
+        if self.compiled.get().is_some() || model.graph.n_nodes() < NODES_APART_MIN {
+            return Self::shape(model, dims, shapes);
+        }
+        std::thread::scope(|scope| {
+            let apart = std::thread::Builder::new().stack_size(STACK_BYTES);
+            let shaping = apart.spawn_scoped(scope, || Self::shape(model, dims, shapes));
+            self.compiled(&self.options(self.request_levers()));
+            match shaping {
+                Ok(shaping) => shaping.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                // No thread is to be had.
+                Err(_) => Self::shape(model, dims, shapes),
+            }
+        })
+    }
+
+    fn shape(model: &GraphModel, dims: &BTreeMap<String, i64>, shapes: &BTreeMap<String, Vec<i64>>) -> Shaped {
+        let mut bindings =
+            Bindings { dims: dims.clone(), inputs: shapes.clone(), values: sizes::known_values(&model.graph, dims) };
+        let mut inference = infer(model, &bindings);
+        let open = sizes::open_dims(&model.graph, &inference.graph);
         let mut diagnostics = Vec::new();
         if !open.is_empty() {
             let names: Vec<String> = open.iter().map(|name| format!("{name}=1")).collect();
             let hint = format!("give them as `--dim {}=N`, or whole shapes as `--shape INPUT:…`", open[0]);
             diagnostics.push(Diagnostic::warning("open-dims", format!("assumed {}", names.join(" "))).with_hint(hint));
             bindings.dims.extend(open.into_iter().map(|name| (name, 1)));
-            inference = infer(self.model, &bindings);
+            inference = infer(model, &bindings);
         }
         diagnostics.extend(inference.diagnostics.iter().cloned());
-        Shaped { sized: sizes::run_sizes(&self.model.graph, &inference), dims: bindings.dims, diagnostics }
+        Shaped { sized: sizes::run_sizes(&model.graph, &inference), dims: bindings.dims, diagnostics }
     }
 
     fn options(&self, levers: Levers) -> SessionOptions {

@@ -131,7 +131,7 @@ fn kind(elem: DataType) -> Option<(Kind, u32)> {
 }
 
 /// Whether a cast may lose something (`UnsafeCast`).
-fn is_unsafe(from: Option<DataType>, to: Option<DataType>, name: &str) -> bool {
+pub(super) fn is_unsafe(from: Option<DataType>, to: Option<DataType>, name: &str) -> bool {
     let (Some(from), Some(to)) = (from, to) else { return true };
     let (Some((from_kind, from_bits)), Some((to_kind, to_bits))) = (kind(from), kind(to)) else { return true };
     if from_kind != Kind::Bool && from_kind != Kind::Unsigned && to_kind == Kind::Unsigned {

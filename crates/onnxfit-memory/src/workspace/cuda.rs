@@ -148,9 +148,9 @@ pub(super) fn steps(rule: Rule, call: &Call<'_>) -> Option<(Vec<Step>, bool)> {
     Some((pieces.iter().map(|piece| piece.step(call.bound)).collect(), pieces.iter().any(Piece::is_banded)))
 }
 
-/// Whether a node's scratch is known: a rule, or a kernel that takes none.
-pub(super) fn is_modelled(node: &Node) -> bool {
-    rule_of(node).is_some() || plain::needs_no_scratch(node)
+/// Whether a node's kernel is known to take no scratch.
+pub(super) fn needs_no_scratch(node: &Node) -> bool {
+    plain::needs_no_scratch(node)
 }
 
 /// Outputs in order, then scratch: what most kernels do.

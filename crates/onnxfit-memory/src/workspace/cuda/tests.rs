@@ -46,7 +46,11 @@ fn sizes(model: &Model, inference: &onnxfit_shape::Inference) -> RunSizes {
 
 fn described(call: &Call<'_>) -> String {
     let Some(pieces) = rule_of(call.node).and_then(|rule| rule(call)) else {
-        return if is_modelled(call.node) { "none".to_owned() } else { "not modelled".to_owned() };
+        return if rule_of(call.node).is_some() || needs_no_scratch(call.node) {
+            "none".to_owned()
+        } else {
+            "not modelled".to_owned()
+        };
     };
     let scratch: Vec<String> = pieces
         .iter()

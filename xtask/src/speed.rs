@@ -2,7 +2,7 @@
 //! the same graphs at the same sizes, in turns on the same machine, as a table.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -16,44 +16,61 @@ use crate::zoo::shared;
 const PACKAGES: [&str; 6] =
     ["onnx==1.23.2", "onnxsim==0.8.1", "numpy==2.4.6", "protobuf==7.36.2", "ml_dtypes==0.6.0", "typing_extensions"];
 
-/// From a hundred nodes to eight thousand, with the sizes they are asked for.
-const GRAPHS: [(&str, &[&str]); 10] = [
-    ("resnet50", &["input:1,3,224,224"]),
-    ("distilbert_base_cls", &["input_ids:1,128", "attention_mask:1,128"]),
-    ("shufflenet_v2", &["input:1,3,224,224"]),
-    ("clip_vit_b32_text_ts", &["input_ids:1,77", "attention_mask:1,77"]),
-    ("light_densenet121", &["data_0:1,3,224,224"]),
-    ("retinanet_resnet50_fpn", &["image:3,480,640"]),
-    ("clip_vit_b32", &["input_ids:1,16", "attention_mask:1,16", "pixel_values:1,3,224,224"]),
-    ("detr_resnet50", &["pixel_values:1,3,480,640"]),
-    ("swin_t", &["input:1,3,224,224"]),
-    ("donut_swin_encoder", &["pixel_values:1,3,224,224"]),
+/// A graph, the sizes it is asked for, and the axes that grow when the question is repeated.
+type Asked = (&'static str, &'static [&'static str], &'static [&'static str]);
+
+/// From a hundred nodes to eight thousand.
+const GRAPHS: [Asked; 10] = [
+    ("resnet50", &["input:1,3,224,224"], &["input:0"]),
+    ("distilbert_base_cls", &["input_ids:1,128", "attention_mask:1,128"], &["input_ids:0", "attention_mask:0"]),
+    ("shufflenet_v2", &["input:1,3,224,224"], &["input:0"]),
+    ("clip_vit_b32_text_ts", &["input_ids:1,77", "attention_mask:1,77"], &["input_ids:0", "attention_mask:0"]),
+    ("light_densenet121", &["data_0:1,3,224,224"], &[]),
+    ("retinanet_resnet50_fpn", &["image:3,480,640"], &["image:1"]),
+    (
+        "clip_vit_b32",
+        &["input_ids:1,16", "attention_mask:1,16", "pixel_values:1,3,224,224"],
+        &["input_ids:0", "attention_mask:0", "pixel_values:0"],
+    ),
+    ("detr_resnet50", &["pixel_values:1,3,480,640"], &["pixel_values:0"]),
+    ("swin_t", &["input:1,3,224,224"], &["input:0"]),
+    ("donut_swin_encoder", &["pixel_values:1,3,224,224"], &["pixel_values:0"]),
 ];
 
-/// Turns of each; the middle one counts.
+/// Turns of each program; the middle one counts.
 const N_TURNS: usize = 5;
+/// Calls within a turn after the first.
+const N_CALLS: usize = 9;
 
+/// One graph; seconds are the middle of all turns.
 struct Row {
-    graph: String,
+    graph: &'static str,
     n_nodes: u64,
-    /// The whole process, the file read and the answer printed.
-    check_seconds: f64,
-    check_user_seconds: f64,
-    /// The planner's call alone, in a warm interpreter with the file read.
-    plan_seconds: f64,
-    /// The planner's whole process.
-    process_seconds: f64,
     n_unplanned: u64,
+    /// Ours, the question that the planner is asked: the first call of a process, and later ones.
+    plain_first: f64,
+    plain: f64,
+    /// The planner's call: the first of a process, and later ones.
+    plan_first: f64,
+    plan: f64,
+    /// Ours, the whole question.
+    whole: f64,
+    /// Ours, the question repeated at other sizes; `None` where all sizes are fixed.
+    again: Option<f64>,
+    /// The whole processes: `onnxfit check`, and the planner's.
+    check_process: f64,
+    plan_process: f64,
 }
 
 /// Writes `results/speed.md`.
 pub(crate) fn speed() -> Result<()> {
-    let binary = release_binary()?;
-    let python = python()?;
+    let check = release_binary()?;
+    run("cargo", &["build", "--release", "--quiet", "--package", "onnxfit", "--example", "speed"], &[])?;
+    let programs = Programs { call: check.with_file_name("examples").join("speed"), check, python: python()? };
     let mut rows = Vec::new();
-    for (index, (graph, shapes)) in GRAPHS.iter().enumerate() {
-        eprint!("\r{}/{} {graph:<30}", index + 1, GRAPHS.len());
-        rows.push(time(&binary, &python, graph, shapes)?);
+    for (index, asked) in GRAPHS.iter().enumerate() {
+        eprint!("\r{}/{} {:<30}", index + 1, GRAPHS.len(), asked.0);
+        rows.push(programs.time(asked)?);
     }
     eprintln!();
     let text = table(&rows);
@@ -62,7 +79,7 @@ pub(crate) fn speed() -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn python() -> Result<std::path::PathBuf> {
+pub(crate) fn python() -> Result<PathBuf> {
     let home = root().join("target/planner");
     let python = home.join("bin/python");
     if !python.exists() {
@@ -74,48 +91,53 @@ pub(crate) fn python() -> Result<std::path::PathBuf> {
     Ok(python)
 }
 
-fn time(binary: &Path, python: &Path, graph: &str, shapes: &[&str]) -> Result<Row> {
-    let path = shared().join("zoo/graphs").join(format!("{graph}.onnx"));
-    let script = root().join("crates/onnxfit/tests/peers/plan.py");
-    let (mut checks, mut users, mut plans, mut processes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut n_nodes, mut n_unplanned) = (0, 0);
-    for _ in 0..N_TURNS {
-        let mut check = Command::new(binary);
-        check.arg("check").arg(&path).args(["--on", "T4", "--json"]);
-        check.args(shapes.iter().flat_map(|shape| ["--shape", shape]));
-        let before = children_seconds();
-        let (seconds, answer) = timed(&mut check)?;
-        if let (Some(before), Some(after)) = (before, children_seconds()) {
-            users.push(after - before);
-        }
-        checks.push(seconds);
-        n_nodes = answer["n_nodes"].as_u64().with_context(|| format!("{graph}: no nodes"))?;
-
-        let mut plan = Command::new(python);
-        let (seconds, answer) = timed(plan.arg(&script).arg(&path).args(shapes))?;
-        processes.push(seconds);
-        plans.push(answer["plan_seconds"].as_f64().with_context(|| format!("{graph}: no plan"))?);
-        n_unplanned = answer["n_unplanned"].as_u64().unwrap_or(0);
-    }
-    Ok(Row {
-        graph: graph.to_owned(),
-        n_nodes,
-        check_seconds: middle(checks),
-        check_user_seconds: middle(users),
-        plan_seconds: middle(plans),
-        process_seconds: middle(processes),
-        n_unplanned,
-    })
+/// What is timed.
+struct Programs {
+    check: PathBuf,
+    call: PathBuf,
+    python: PathBuf,
 }
 
-/// Seconds of processor time of the children that have ended; `None` where the system does not tell.
-fn children_seconds() -> Option<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The fields after the name in brackets; `cutime` and `cstime` are the 16th and 17th of all.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(13);
-    let ticks: u64 = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
-    // A tick is a hundredth of a second on Linux (USER_HZ).
-    Some(ticks as f64 / 100.0)
+impl Programs {
+    fn time(&self, (graph, shapes, growing): &Asked) -> Result<Row> {
+        let path = shared().join("zoo/graphs").join(format!("{graph}.onnx"));
+        let script = root().join("crates/onnxfit/tests/peers/plan.py");
+        let n_calls = N_CALLS.to_string();
+        let (mut calls, mut plans, mut check_processes, mut plan_processes) = (vec![], vec![], vec![], vec![]);
+        for _ in 0..N_TURNS {
+            let mut check = Command::new(&self.check);
+            check.arg("check").arg(&path).args(["--on", "T4", "--json"]);
+            check_processes.push(timed(check.args(shapes.iter().flat_map(|shape| ["--shape", shape])))?.0);
+
+            let mut call = Command::new(&self.call);
+            call.arg(&path).arg(&n_calls).args(*shapes).arg("then").args(*growing);
+            calls.push(timed(&mut call)?.1);
+
+            let plan =
+                |n_calls: &str| timed(Command::new(&self.python).arg(&script).arg(&path).arg(n_calls).args(*shapes));
+            plan_processes.push(plan("0")?.0);
+            plans.push(plan(&n_calls)?.1);
+        }
+        let of = |answers: &[Value], name: &str| {
+            let seconds: Vec<f64> = answers.iter().filter_map(|answer| answer[name].as_f64()).collect();
+            if seconds.is_empty() { None } else { Some(middle(seconds)) }
+        };
+        let call = |name: &str| of(&calls, name).with_context(|| format!("{graph}: no {name}"));
+        let plan = |name: &str| of(&plans, name).with_context(|| format!("{graph}: no {name}"));
+        Ok(Row {
+            graph,
+            n_nodes: calls.first().and_then(|answer| answer["n_nodes"].as_u64()).unwrap_or(0),
+            n_unplanned: plans.first().and_then(|answer| answer["n_unplanned"].as_u64()).unwrap_or(0),
+            plain_first: call("plain_first_seconds")?,
+            plain: call("plain_seconds")?,
+            plan_first: plan("plan_first_seconds")?,
+            plan: plan("plan_seconds")?,
+            whole: call("whole_seconds")?,
+            again: of(&calls, "again_seconds"),
+            check_process: middle(check_processes),
+            plan_process: middle(plan_processes),
+        })
+    }
 }
 
 fn timed(command: &mut Command) -> Result<(f64, Value)> {
@@ -133,41 +155,64 @@ fn middle(mut seconds: Vec<f64>) -> f64 {
     seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+const HEAD: &str = "\
+Milliseconds. *The planner's question*: shapes and memory of the graph as it is in the file, the file read before; \
+onnxfit answers with the whole prediction of a CPU session with optimization off: shapes, order, plan, load and three \
+runs in the arena; `onnxsim` with shapes and one placement of the activations. First: the first call of a process; \
+later: the middle of the later calls. *Repeated*: the same model at another size; onnxfit plans once and asks again, \
+the planner does everything again. *Whole question*: `check` for a T4 at level `all` in one process, ONNX Runtime's \
+rewrites included, which the planner does not answer; against the planner's call all the same. *Processes*: \
+`onnxfit check` for a T4 from its start to its end, the planner's with the interpreter's start. Unplanned: tensors that \
+the planner left out, for their size was unknown.
+
+| graph | nodes | first: onnxfit | onnxsim | times | later: onnxfit | onnxsim | times | repeated: onnxfit | times | whole: onnxfit | times | process: onnxfit | onnxsim | times | unplanned |
+|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|
+";
+
 fn table(rows: &[Row]) -> String {
     let mut text = format!(
-        "# How long a prediction takes\n\n\
-         Made by `cargo xtask speed`: the middle of {N_TURNS} turns, each tool in turn on the same machine. \
-         `onnxfit check` is the whole process for a T4 at level `all`: the file read, ONNX Runtime's rewrites, shapes, \
-         placement, three runs in the arena, the answer printed. `onnxsim` 0.8.1 is `plan_activation_memory`: shapes and \
-         one placement of the activations; the call alone, and its whole process with the interpreter's start. \
-         Unplanned: tensors that it left out, for their size was unknown.\n\n\
-         | graph | nodes | onnxfit, s | of it processor, s | onnxsim's call, s | its process, s | call / onnxfit | process / onnxfit | unplanned |\n\
-         |---|---:|---:|---:|---:|---:|---:|---:|---:|\n",
+        "# How long a prediction takes\n\nMade by `cargo xtask speed`: the middle of {N_TURNS} turns, each tool in turn \
+         on the same machine, `onnxsim` 0.8.1.\n\n{HEAD}"
     );
+    let ms = |seconds: f64| format!("{:.2}", seconds * 1e3);
+    let times = |theirs: f64, ours: f64| format!("{:.1}", theirs / ours);
     for row in rows {
+        let (again, again_times) = match row.again {
+            Some(again) => (ms(again), times(row.plan, again)),
+            None => ("fixed".to_owned(), "–".to_owned()),
+        };
+        let cells = [
+            ms(row.plain_first),
+            ms(row.plan_first),
+            times(row.plan_first, row.plain_first),
+            ms(row.plain),
+            ms(row.plan),
+            times(row.plan, row.plain),
+            again,
+            again_times,
+            ms(row.whole),
+            times(row.plan, row.whole),
+            ms(row.check_process),
+            ms(row.plan_process),
+            times(row.plan_process, row.check_process),
+        ];
         // Writing to a string cannot fail.
-        let _ = writeln!(
-            text,
-            "| {} | {} | {:.3} | {:.2} | {:.3} | {:.3} | {:.1} | {:.1} | {} |",
-            row.graph,
-            row.n_nodes,
-            row.check_seconds,
-            row.check_user_seconds,
-            row.plan_seconds,
-            row.process_seconds,
-            row.plan_seconds / row.check_seconds,
-            row.process_seconds / row.check_seconds,
-            row.n_unplanned
-        );
+        let _ = writeln!(text, "| {} | {} | {} | {} |", row.graph, row.n_nodes, cells.join(" | "), row.n_unplanned);
     }
     let near: Vec<&Row> = rows.iter().filter(|row| (1700..=2700).contains(&row.n_nodes)).collect();
-    let slowest = near.iter().map(|row| row.check_seconds).fold(0.0, f64::max);
-    let least = near.iter().map(|row| row.process_seconds / row.check_seconds).fold(f64::INFINITY, f64::min);
-    let least_call = near.iter().map(|row| row.plan_seconds / row.check_seconds).fold(f64::INFINITY, f64::min);
+    let least =
+        |times: &dyn Fn(&Row) -> Option<f64>| near.iter().filter_map(|row| times(row)).fold(f64::INFINITY, f64::min);
+    let slowest = near.iter().map(|row| row.check_process).fold(0.0, f64::max);
     let _ = writeln!(
         text,
-        "\nGraphs of about 2,000 nodes: {slowest:.3} s at most; against onnxsim's process at least {least:.1} times \
-         faster, against its call alone {least_call:.1} times."
+        "\nGraphs of about 2,000 nodes: the whole process takes {slowest:.3} s at most. At least so many times faster \
+         than the planner: {:.1} at the first call, {:.1} at later ones, {:.1} when the question is repeated; its call \
+         against our whole question {:.1}; process against process {:.1}.",
+        least(&|row| Some(row.plan_first / row.plain_first)),
+        least(&|row| Some(row.plan / row.plain)),
+        least(&|row| row.again.map(|again| row.plan / again)),
+        least(&|row| Some(row.plan / row.whole)),
+        least(&|row| Some(row.plan_process / row.check_process)),
     );
     text
 }

@@ -4,13 +4,22 @@
 //! this from them once.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// What a registry says about each operator.
 #[derive(Debug)]
 pub struct Operators<T> {
-    /// By operator: a row for each domain, any domain last.
-    rows: HashMap<&'static str, Vec<(&'static str, T)>, BuildHasherDefault<NameHasher>>,
+    /// By operator. Most have one row.
+    rows: HashMap<&'static str, Row<T>, BuildHasherDefault<NameHasher>>,
+}
+
+#[derive(Debug)]
+struct Row<T> {
+    domain: &'static str,
+    said: T,
+    /// What is said for other domains.
+    others: Vec<(&'static str, T)>,
 }
 
 /// The domain of a row that holds for an operator of any domain.
@@ -21,17 +30,28 @@ impl<T> Operators<T> {
     /// one operator the first counts.
     pub fn of(rows: impl IntoIterator<Item = (&'static str, &'static str, T)>) -> Self {
         let mut table = Self { rows: HashMap::default() };
-        for (domain, operator, row) in rows {
-            table.rows.entry(operator).or_default().push((domain, row));
+        for (domain, operator, said) in rows {
+            match table.rows.entry(operator) {
+                Entry::Vacant(entry) => {
+                    entry.insert(Row { domain, said, others: Vec::new() });
+                }
+                Entry::Occupied(mut entry) => entry.get_mut().others.push((domain, said)),
+            }
         }
-        table.rows.values_mut().for_each(|rows| rows.sort_by_key(|(domain, _)| *domain == ANY_DOMAIN));
         table
     }
 
     /// What is said about an operator; a row for its own domain goes before one for any.
     pub fn get(&self, domain: &str, operator: &str) -> Option<&T> {
-        let rows = self.rows.get(operator)?;
-        rows.iter().find(|(own, _)| *own == domain || *own == ANY_DOMAIN).map(|(_, row)| row)
+        let row = self.rows.get(operator)?;
+        // An empty domain, the usual one, is not compared byte by byte.
+        let is = |own: &str| own.len() == domain.len() && (own.is_empty() || own == domain);
+        if is(row.domain) {
+            return Some(&row.said);
+        }
+        let find = |wanted: &dyn Fn(&str) -> bool| row.others.iter().find(|(own, _)| wanted(own)).map(|(_, said)| said);
+        let any = if row.domain == ANY_DOMAIN { Some(&row.said) } else { None };
+        find(&is).or(any).or_else(|| find(&|own| own == ANY_DOMAIN))
     }
 }
 

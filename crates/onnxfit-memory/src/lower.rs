@@ -20,7 +20,7 @@ use crate::sizes::TensorSize;
 
 /// The program of a model's main graph, subgraphs inside its nodes.
 pub fn lower(model: &Model) -> Program {
-    let context = Context { model };
+    let context = Context { model, standard_opset: model.opset("") };
     let mut program = lower_graph(&model.graph, &context);
     declared::infer(&mut program);
     program
@@ -29,9 +29,15 @@ pub fn lower(model: &Model) -> Program {
 /// What every graph of a model shares.
 struct Context<'a> {
     model: &'a Model,
+    /// The version of ONNX's own operator set.
+    standard_opset: i64,
 }
 
 impl Context<'_> {
+    fn opset(&self, domain: &str) -> i64 {
+        if domain.is_empty() { self.standard_opset } else { self.model.opset(domain) }
+    }
+
     /// Before the fourth version of the format every initializer had to be an input as well, and
     /// nobody could feed it.
     fn inputs_override(&self) -> bool {
@@ -162,7 +168,7 @@ fn lower_value(name: Name, ty: &ValueType) -> Value {
 /// A node but for its names and attributes.
 fn lower_node(node: &onnxfit_graph::Node, context: &Context<'_>) -> Node {
     Node {
-        opset: context.model.opset(&node.domain),
+        opset: context.opset(&node.domain),
         inputs: node.inputs.iter().map(|input| input.map(lower_id)).collect(),
         implicit_inputs: node.implicit_inputs.iter().copied().map(lower_id).collect(),
         outputs: node.outputs.iter().map(|output| output.map(lower_id)).collect(),

@@ -1,11 +1,13 @@
 //! The rewritten zoo against what ONNX Runtime itself dumped at each level (CPU provider).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use onnxfit_graph::{Graph, Model, NodeId};
-use onnxfit_memory::rewrite::{Level, RewriteOptions, rewrite};
+use onnxfit_memory::lower::lower;
+use onnxfit_memory::rewrite::{Level, RewriteOptions, rewrite, rewrite_at_a_glance};
 use onnxfit_onnx::ModelFile;
 
 const ZOO: &str = include_str!("data/rewrites.txt");
@@ -125,6 +127,26 @@ fn the_zoo_is_rewritten_as_onnx_runtime_does() {
 #[test]
 fn every_pattern_is_rewritten_as_onnx_runtime_does() {
     compare(PATTERNS, &PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/patterns"));
+}
+
+#[test]
+fn a_graph_that_is_rewritten_at_a_glance_gives_the_program_that_the_rewrites_give() {
+    let Some(folder) = graphs() else { return };
+    let options = RewriteOptions { level: Level::Disable, ..RewriteOptions::default() };
+    let models: BTreeSet<&str> = rows(ZOO).map(|row| row.model).collect();
+    let (mut n_unchanged, mut n_changed) = (0, 0);
+    for name in models {
+        let file = ModelFile::open(folder.join(format!("{name}.onnx"))).expect("a zoo graph opens");
+        let model = Model::from_proto(&file.proto).expect("a zoo graph is sound");
+        let Some(light) = rewrite_at_a_glance(&model, &options) else { continue };
+        match light {
+            Cow::Borrowed(_) => n_unchanged += 1,
+            Cow::Owned(_) => n_changed += 1,
+        }
+        let full = rewrite(&model, &options, None).model;
+        assert!(format!("{:?}", lower(&light)) == format!("{:?}", lower(&full)), "{name}");
+    }
+    assert!(n_unchanged >= 30 && n_changed >= 5, "{n_unchanged} and {n_changed} at a glance");
 }
 
 /// Rewrites all models of a table and compares nodes and order with it.

@@ -63,10 +63,10 @@ impl<'a, 'm> RuleContext<'a, 'm> {
         scope: Scope<'a>,
         node_id: NodeId,
         inputs: Vec<Option<&'a Fact>>,
+        opset: i64,
         opsets: &'a BTreeMap<String, i64>,
     ) -> Self {
         let node = scope.graph.node(node_id);
-        let opset = opsets.get(&node.domain).copied().unwrap_or(1);
         let outputs = vec![Fact::default(); node.outputs.len()];
         Self { node, opset, state, opsets, node_id, scope, inputs, outputs, subgraphs: Vec::new() }
     }

@@ -119,11 +119,12 @@ pub(crate) fn run_graph(
         state.report(Diagnostic::error("cyclic-graph", format!("graph `{}` has a cycle", graph.name())));
         Vec::new()
     });
+    let standard_opset = opsets.get("").copied().unwrap_or(1);
     for id in order {
         if !state.may_work() {
             break;
         }
-        run_node(state, graph, id, &mut result, opsets);
+        run_node(state, graph, id, &mut result, (opsets, standard_opset));
     }
     // A node that was not reached still has what the file declares.
     for (id, value) in graph.values() {
@@ -135,11 +136,21 @@ pub(crate) fn run_graph(
     result
 }
 
-fn run_node(state: &mut State<'_>, graph: &Graph, id: NodeId, result: &mut GraphFacts, opsets: &BTreeMap<String, i64>) {
+fn run_node(
+    state: &mut State<'_>,
+    graph: &Graph,
+    id: NodeId,
+    result: &mut GraphFacts,
+    (opsets, standard_opset): (&BTreeMap<String, i64>, i64),
+) {
     let node = graph.node(id);
     let inputs = node.inputs.iter().map(|input| input.map(|value| &result.facts[value.index()])).collect();
     let scope = Scope { graph, facts: &result.facts };
-    let mut context = RuleContext::new(state, scope, id, inputs, opsets);
+    let opset = match node.domain.as_str() {
+        "" => standard_opset,
+        domain => opsets.get(domain).copied().unwrap_or(1),
+    };
+    let mut context = RuleContext::new(state, scope, id, inputs, opset, opsets);
     match registry::rule(&node.domain, &node.op_type) {
         // A rule that stops early has set what it knew.
         Some(rule) => {

@@ -106,7 +106,6 @@ pub(super) fn convolution(
     context.set(0, element_type, None);
     let input = context.shape(data)?;
     let n_axes = input.len().checked_sub(2)?;
-    context.set(0, element_type, Some(vec![None; input.len()]));
     let weight = context.shape(weight).filter(|weight| weight.len() == input.len());
     let first = if channels_last { 1 } else { 2 };
     let mut dims: Dims = vec![Some(input[0].clone())];

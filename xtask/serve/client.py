@@ -335,7 +335,7 @@ def crowded(program, folder):
     token = os.path.join(folder, "token")
     with open(token, "w") as file:
         file.write("secret\n")
-    server = Server(program, [os.path.join(folder, "mlp.onnx")], "--queue", "2", "--max-batch-rows", "1", "--token-file", token)
+    server = Server(program, [os.path.join(folder, "mlp.onnx")], "--queue", "2", "--batch-delay-ms", "400", "--token-file", token)
     promise(server.ask("GET", "/v2/models/mlp")[0] == 401, "no token, no answer")
     body = body_of(np.ones((256, 64), np.float32))
     answers = []

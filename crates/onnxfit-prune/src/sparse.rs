@@ -90,6 +90,6 @@ mod tests {
         two_of_four(&mut numbers, &[1, 9], 1);
         assert_eq!(numbers, [0.0, -5.0, 3.0, 0.0, 9.0, 8.0, 0.0, 0.0, 2.0]);
         smallest(&mut numbers, 0.7);
-        assert_eq!(numbers, [0.0, 0.0, 0.0, 0.0, 9.0, 8.0, 0.0, 0.0, 2.0]);
+        assert_eq!(numbers, [0.0, -5.0, 0.0, 0.0, 9.0, 8.0, 0.0, 0.0, 0.0]);
     }
 }

@@ -188,7 +188,7 @@ fn distance(library: &'static Library, before: &Model, after: &Model) -> f64 {
     compared.outputs.iter().map(|output| output.relative_l2).fold(0.0, f64::max)
 }
 
-fn names<'a>(kernels: &'a BTreeMap<String, usize>) -> Vec<(&'a str, usize)> {
+fn names(kernels: &BTreeMap<String, usize>) -> Vec<(&str, usize)> {
     kernels.iter().map(|(name, n)| (name.as_str(), *n)).collect()
 }
 

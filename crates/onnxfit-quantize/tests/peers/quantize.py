@@ -116,6 +116,8 @@ def judged(model, output, evaluation):
 
 def shown(judgement, run):
     if not run["ok"] and not judgement:
+        if run.get("view"):
+            return "no model: " + run["view"]["stop_reason"]
         return "no model: " + " ".join(run["said"])[:60].replace("|", "/")
     if not judgement.get("loads"):
         return "does not run: " + judgement.get("why", "")[:60].replace("|", "/")
@@ -179,7 +181,7 @@ def ranges_apart(binary, model, folder, data, budget):
     return worst, n, different
 
 
-def memory_and_time(binary, work, counts, budget, lines):
+def memory_and_time(binary, work, counts, peer_most, budget, lines):
     name, path = models(["common_det"])[0]
     lines += ["## Memory and time of calibration", "",
               f"`{name}` (20 MB, 416x416), all values. MB: the largest resident set of any process. Seconds: wall, CPU",
@@ -193,11 +195,12 @@ def memory_and_time(binary, work, counts, budget, lines):
             print(f"calibration: {n} samples, {method}", file=sys.stderr, flush=True)
             open_gate = ["--static", "--ranges", method, "--max-drop", "relative-l2=1e9"]
             ours = by_onnxfit(binary, path, work / "det.onnx", data, open_gate, budget)
-            # Theirs keeps every value of every sample: 256 of them do not fit this machine.
-            heavy = method != "minmax" and n > 64
+            # Theirs keeps every value of every sample: 9.6 GB for 64 of them.
+            heavy = method != "minmax" and n > peer_most
             theirs = None if heavy else by_peer(path, work / "det-peer.onnx", data, f"ranges-{method}", budget)
             cell = lambda run: f"{run['mb']:.0f} | {run['seconds']:.1f} ({run['cpu']:.1f})" if run and run["ok"] else "- | -"
             lines.append(f"| {n} | {method} | {cell(ours)} | {cell(theirs) if theirs else 'not tried | not tried'} |")
+            print(lines[-1], file=sys.stderr, flush=True)
     lines.append("")
 
 
@@ -275,7 +278,7 @@ def memory_falls(binary, work, budget, lines):
               "when it quantized: predicted peaks on the CPU provider and on CUDA.", "",
               "| model | way | CPU measured, before -> after MB | CPU predicted | CUDA predicted | direction agrees |",
               "|---|---|---:|---:|---:|---|"]
-    cases = [("ddddocr/common.onnx", "--dynamic"), ("common_det", "--static"), ("common_old", "--static"),
+    cases = [("ddddocr/common.onnx", "--dynamic"), ("common_det", "--static"), ("silero_vad_half", "--dynamic"),
              ("v2.0_cls_infer", "--static"), ("magika", "--dynamic"), ("silero_vad_16k_sequence", "--dynamic")]
     for part, scheme in cases:
         name, path = models([part])[0]
@@ -285,7 +288,7 @@ def memory_falls(binary, work, budget, lines):
         print(f"memory: {name}", file=sys.stderr, flush=True)
         run = by_onnxfit(binary, path, output, data, [scheme, "--max-drop", "relative-l2=1e9"], budget)
         if not run["ok"]:
-            lines.append(f"| {name} | {scheme[2:]} | no model: {' '.join(run['said'])[:60]} | | | |")
+            lines.append(f"| {name} | {scheme[2:]} | no model: {run['view'].get('stop_reason') or ' '.join(run['said'])[:60]} | | | |")
             continue
         with np.load(data / "0000.npz") as arrays:
             shapes = [f"{n}:{','.join(map(str, arrays[n].shape))}" for n in arrays.files if arrays[n].ndim > 0]
@@ -326,6 +329,7 @@ def main():
     parser.add_argument("binary", type=Path)
     parser.add_argument("--only", action="append")
     parser.add_argument("--samples", default="4,64,256")
+    parser.add_argument("--peer-samples-max", type=int, default=64, help="more samples are not tried with Entropy by the peer")
     parser.add_argument("--budget", type=float, default=900)
     parser.add_argument("--parts", default="accuracy,memory,entropy,falls")
     given = parser.parse_args()
@@ -340,7 +344,7 @@ def main():
         if "accuracy" in parts:
             accuracy(given.binary, work, given.only or ["/"], given.budget, lines)
         if "memory" in parts:
-            memory_and_time(given.binary, work, [int(n) for n in given.samples.split(",")], given.budget, lines)
+            memory_and_time(given.binary, work, [int(n) for n in given.samples.split(",")], given.peer_samples_max, given.budget, lines)
         if "entropy" in parts:
             divergences(given.binary, work, given.budget, lines)
         if "falls" in parts:

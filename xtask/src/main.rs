@@ -7,6 +7,7 @@ mod gpu;
 mod guard;
 mod limits;
 mod quantize;
+mod prune;
 mod recommend;
 mod releases;
 mod runner;
@@ -30,6 +31,7 @@ cargo xtask COMMAND
   accuracy  predicted against measured: results/accuracy.md, .snap; --measure runs what nobody measured
   unseen  architectures that the twin was not tuned for, predicted and measured: results/unseen.md
   recommend  every real architecture through `onnxfit recommend`: results/recommend.md
+  prune   every real architecture pruned to 60 %, and digits: results/prune.md (names choose, also `digits`)
   zoo     every real architecture through `onnxfit check`: results/zoo.md
   fp16    half precision by onnxfit and by four other tools: results/fp16.md
   quantize  ranges, accuracy, size, memory beside ONNX Runtime's own tool: results/quantize.md
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Some(("tidy", [])) => tidy::tidy(),
         Some(("accuracy", [])) => accuracy::accuracy(false),
         Some(("accuracy", [flag])) if flag == "--measure" => accuracy::accuracy(true),
+        Some(("prune", only)) => prune::prune(only),
         Some(("zoo", [])) => zoo::zoo(),
         Some(("unseen", words)) => unseen::unseen(words),
         Some(("recommend", only)) => recommend::recommend(only),

@@ -2,10 +2,10 @@
 
 use crate::analysis::Analysis;
 
-/// Channels come in eights where a group is large enough: kernels like it.
-const ROUND: usize = 8;
+/// Channels come in eights where a group is large enough, and in sixteens where it is larger:
+/// kernels like it, and ONNX Runtime's blocked layout takes no others (nchwc_transformer.cc, 1.31).
 /// Groups of fewer atoms are not rounded: heads, not channels.
-const ROUNDED_FROM: usize = 32;
+const ROUNDED: [(usize, usize); 2] = [(64, 16), (32, 8)];
 /// No group loses more.
 const SHARE_MAX: f64 = 0.95;
 
@@ -25,14 +25,13 @@ impl Analysis {
     }
 }
 
-/// How many of `n` are left after a share is taken, in eights where that changes little.
+/// How many of `n` are left after a share is taken, rounded where that changes little.
 fn left(n: usize, share: f64) -> usize {
     let exact = (n as f64 * (1.0 - share)).round().max(1.0) as usize;
-    if n < ROUNDED_FROM || exact == n {
-        return exact.min(n);
+    match ROUNDED.iter().find(|(from, _)| n >= *from) {
+        Some((_, step)) if exact < n => ((exact + step / 2) / step * step).clamp(*step, n),
+        _ => exact.min(n),
     }
-    let rounded = ((exact + ROUND / 2) / ROUND * ROUND).max(ROUND);
-    rounded.min(n)
 }
 
 #[cfg(test)]
@@ -40,8 +39,8 @@ mod tests {
     use super::left;
 
     #[test]
-    fn channels_are_left_in_eights_and_heads_as_they_come() {
-        assert_eq!([left(64, 0.4), left(512, 0.33), left(40, 0.01)], [40, 344, 40]);
+    fn channels_are_left_in_eights_or_sixteens_and_heads_as_they_come() {
+        assert_eq!([left(48, 0.4), left(512, 0.33), left(40, 0.01)], [32, 336, 40]);
         assert_eq!([left(12, 0.4), left(4, 0.95), left(32, 0.95)], [7, 1, 8]);
         assert_eq!([left(100, 0.0), left(33, 0.0)], [100, 33]);
     }

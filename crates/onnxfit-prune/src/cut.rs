@@ -143,10 +143,7 @@ fn touched(gone: &BTreeMap<Axis, BTreeSet<usize>>) -> BTreeSet<ValueId> {
     gone.keys().map(|axis| axis.value).collect()
 }
 
-fn of_value<'a>(
-    gone: &'a BTreeMap<Axis, BTreeSet<usize>>,
-    value: ValueId,
-) -> impl Iterator<Item = (Axis, &'a BTreeSet<usize>)> {
+fn of_value(gone: &BTreeMap<Axis, BTreeSet<usize>>, value: ValueId) -> impl Iterator<Item = (Axis, &BTreeSet<usize>)> {
     let (first, last) = (Axis { value, axis: 0 }, Axis { value, axis: usize::MAX });
     gone.range(first..=last).map(|(axis, gone)| (*axis, gone))
 }

@@ -22,19 +22,27 @@ const RIDGE: f64 = 1e-3;
 /// Wider inputs than this are left as they are.
 const N_CHANNELS_MAX: usize = 4096;
 
-/// Sums of products of all pairs of channels, row by row.
+/// Rows that are multiplied at once, in single precision.
+const N_ROWS: usize = 32;
+
+/// Sums of products of all pairs of channels; or of each channel with itself alone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moments {
     n_channels: usize,
+    /// Row by row, up to the diagonal; or the diagonal alone.
     sums: Vec<f64>,
+    has_pairs: bool,
+    waiting: Vec<f32>,
     /// How many rows went in.
     pub n_rows: u64,
 }
 
 impl Moments {
-    /// No rows yet; `None` for too many channels.
-    pub fn new(n_channels: usize) -> Option<Self> {
-        (n_channels <= N_CHANNELS_MAX).then(|| Self { n_channels, sums: vec![0.0; n_channels * n_channels], n_rows: 0 })
+    /// No rows yet. Of too many channels, and where `has_pairs` is false, only squares are kept.
+    pub fn new(n_channels: usize, has_pairs: bool) -> Self {
+        let has_pairs = has_pairs && n_channels <= N_CHANNELS_MAX;
+        let n_sums = if has_pairs { n_channels * n_channels } else { n_channels };
+        Self { n_channels, sums: vec![0.0; n_sums], has_pairs, waiting: Vec::new(), n_rows: 0 }
     }
 
     /// Takes a row in: one number for each channel.
@@ -43,24 +51,49 @@ impl Moments {
             return;
         }
         self.n_rows += 1;
-        for (a, sums) in row.iter().zip(self.sums.chunks_exact_mut(self.n_channels)) {
-            if *a != 0.0 {
-                let a = f64::from(*a);
-                sums.iter_mut().zip(row).for_each(|(sum, b)| *sum += a * f64::from(*b));
+        if !self.has_pairs {
+            self.sums.iter_mut().zip(row).for_each(|(sum, number)| *sum += f64::from(*number) * f64::from(*number));
+            return;
+        }
+        self.waiting.extend_from_slice(row);
+        if self.waiting.len() >= N_ROWS * self.n_channels {
+            self.finish();
+        }
+    }
+
+    /// Takes in what waits.
+    pub fn finish(&mut self) {
+        let n = self.n_channels;
+        let waiting = std::mem::take(&mut self.waiting);
+        let mut products = vec![0f32; n];
+        for channel in (0..n).filter(|_| !waiting.is_empty()) {
+            let products = &mut products[..=channel];
+            products.fill(0.0);
+            for row in waiting.chunks_exact(n) {
+                let own = row[channel];
+                if own != 0.0 {
+                    products.iter_mut().zip(row).for_each(|(product, other)| *product += own * other);
+                }
             }
+            let sums = &mut self.sums[channel * n..=channel * n + channel];
+            sums.iter_mut().zip(products.iter()).for_each(|(sum, product)| *sum += f64::from(*product));
         }
     }
 
     /// Sums of squares by channel.
     pub fn squares(&self) -> Vec<f64> {
-        (0..self.n_channels).map(|channel| self.sums[channel * (self.n_channels + 1)]).collect()
+        let stride = if self.has_pairs { self.n_channels + 1 } else { 1 };
+        (0..self.n_channels).map(|channel| self.sums[channel * stride]).collect()
     }
 
     /// How each channel is made of those that are left: row by channel, column by what is left.
     /// `None` if that has no solution.
     pub fn reconstruction(&self, kept: &[usize]) -> Option<Vec<f64>> {
+        if !self.has_pairs {
+            return None;
+        }
         let (n, k) = (self.n_channels, kept.len());
-        let at = |row: usize, column: usize| self.sums[row * n + column];
+        let at = |row: usize, column: usize| self.sums[row.max(column) * n + row.min(column)];
         let mean = (0..n).map(|channel| at(channel, channel)).sum::<f64>() / n.max(1) as f64;
         let ridge = (RIDGE * mean).max(f64::MIN_POSITIVE);
         // Cholesky's factor of what the kept channels share.
@@ -74,13 +107,20 @@ impl Moments {
                 let value = at(kept[row], kept[column]) - dot;
                 factor[row * k + column] = if row == column {
                     let value = value + ridge;
-                    if !(value > 0.0) {
+                    if value <= 0.0 || value.is_nan() {
                         return None;
                     }
                     value.sqrt()
                 } else {
                     value / factor[column * k + column]
                 };
+            }
+        }
+        // The same by columns, so that the way back reads it in a row.
+        let mut turned = vec![0.0; k * k];
+        for row in 0..k {
+            for column in 0..=row {
+                turned[column * k + row] = factor[row * k + column];
             }
         }
         let is_kept: BTreeSet<usize> = kept.iter().copied().collect();
@@ -97,8 +137,9 @@ impl Moments {
                 solution[row] = (at(kept[row], channel) - dot) / factor[row * k + row];
             }
             for row in (0..k).rev() {
-                let dot: f64 = (row + 1..k).map(|below| factor[below * k + row] * solution[below]).sum();
-                solution[row] = (solution[row] - dot) / factor[row * k + row];
+                let below = &turned[row * k + row + 1..(row + 1) * k];
+                let dot: f64 = below.iter().zip(&solution[row + 1..]).map(|(a, b)| a * b).sum();
+                solution[row] = (solution[row] - dot) / turned[row * k + row];
             }
             if solution.iter().any(|number| !number.is_finite()) {
                 return None;
@@ -125,7 +166,11 @@ impl Analysis {
         let Some(kept) = self.kept_indices(contraction.weight, removed) else { return Ok(false) };
         let name = graph.value(value).name.clone();
         // A weight that several read cannot suit one.
-        if graph.value(value).uses.len() != 1 || graph.value(value).tensor().is_none() || moments.n_rows < 2 {
+        if graph.value(value).uses.len() != 1
+            || graph.value(value).tensor().is_none()
+            || moments.n_rows < 2
+            || !moments.has_pairs
+        {
             return Ok(false);
         }
         let (Some(tensor), Some(numbers)) = (graph.constant_tensor(value), self.read(value, weights)?) else {
@@ -214,11 +259,12 @@ mod tests {
 
     #[test]
     fn a_channel_that_is_a_sum_of_others_is_made_of_them() {
-        let mut moments = Moments::new(3).unwrap();
+        let mut moments = Moments::new(3, true);
         for step in 0..200u32 {
             let (a, b) = ((step * 7 % 11) as f32 - 5.0, (step * 5 % 13) as f32 - 6.0);
             moments.add(&[a, b, 2.0 * a - b]);
         }
+        moments.finish();
         let made = moments.reconstruction(&[0, 1]).unwrap();
         assert_eq!(made[..4], [1.0, 0.0, 0.0, 1.0]);
         assert!((made[4] - 2.0).abs() < 0.01 && (made[5] + 1.0).abs() < 0.01, "{made:?}");
@@ -229,8 +275,9 @@ mod tests {
 
     #[test]
     fn channels_that_were_always_zero_have_a_solution_too() {
-        let mut moments = Moments::new(2).unwrap();
+        let mut moments = Moments::new(2, true);
         moments.add(&[0.0, 0.0]);
+        moments.finish();
         assert!(moments.reconstruction(&[0]).is_some());
     }
 }

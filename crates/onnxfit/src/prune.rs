@@ -11,7 +11,7 @@ mod sensitivity;
 mod statistics;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use onnxfit_base::{Bytes, Diagnostic};
 use onnxfit_graph::Model as GraphModel;
@@ -174,24 +174,23 @@ pub fn prune(
     let judge = Judge { request, analysis: &analysis, weights: base.file.weights(), samples: &samples };
     let job = Job { options, base: &base, analysis: &analysis, runs: &runs, judge: &judge, progress };
     let mut view = job.view(model);
-    let made = match options.target {
-        PruneTarget::Zeros(pattern) => job.zeros(pattern, &mut view, &mut diagnostics)?,
+    let path = workplace.model();
+    match options.target {
+        PruneTarget::Zeros(pattern) => {
+            let made = job.zeros(pattern, &mut view, &mut diagnostics)?;
+            write(&made, model, base.file.weights(), &path)?;
+        }
         _ if analysis.groups.is_empty() => {
             let message = "no channels, heads or features of this model can be proved free".to_owned();
             diagnostics.push(Diagnostic::warning("nothing-to-prune", message));
-            None
         }
-        _ => job.structured(&mut view, &mut diagnostics)?,
-    };
-    if let Some(made) = made {
-        let path = workplace.model();
-        write(&made, model, base.file.weights(), &path)?;
+        _ => {
+            let knowledge = job.learn(&mut diagnostics)?;
+            job.structured(model, &knowledge, &path, &mut view, &mut diagnostics)?;
+        }
+    }
+    if path.exists() {
         view.drift = Some(runs.drift(base.probe.path(), &path, progress)?);
-        if !matches!(options.target, PruneTarget::Zeros(_)) {
-            progress.doing("measuring the arena");
-            let (before, after) = (runs.arena_peak(base.probe.path(), request)?, runs.arena_peak(&path, request)?);
-            view.measured_peak = before.zip(after).map(|(before, after)| ChangeView::new(before, after));
-        }
         view.pruned = view.reached && view.proof.as_ref().is_none_or(|proof| proof.agrees);
         if view.pruned {
             let data = format!("{}.data", path.file_name().unwrap_or_default().to_string_lossy());
@@ -223,7 +222,7 @@ fn rewrite(error: &dyn std::fmt::Display) -> Error {
 }
 
 /// Writes the result: in one file if the original was one and it fits.
-fn write(made: &Pruned, original: &Model, weights: &dyn TensorSource, path: &std::path::Path) -> Result<(), Error> {
+fn write(made: &Pruned, original: &Model, weights: &dyn TensorSource, path: &Path) -> Result<(), Error> {
     const INLINE_MAX: u64 = 1 << 30;
     let source = CuttingSource::new(weights, &made.cuts);
     let mut proto = made.model.to_proto();
@@ -239,6 +238,21 @@ fn write(made: &Pruned, original: &Model, weights: &dyn TensorSource, path: &std
     save(&proto, path, &SaveOptions::new(&source))?;
     Ok(())
 }
+
+/// What must be known before anything is cut.
+struct Knowledge {
+    /// What flows into each weight.
+    moments: BTreeMap<Axis, Moments>,
+    /// How much each atom matters.
+    scores: Vec<f64>,
+    /// How much each group matters.
+    sensitivity: Vec<f64>,
+}
+
+/// Cuts that are made until the measured arena is small enough.
+const N_ROUNDS_MAX: usize = 4;
+/// How much less is asked for than the last measurement suggests.
+const CAUTION: f64 = 0.99;
 
 /// All that the steps need.
 struct Job<'a> {
@@ -287,7 +301,7 @@ impl Job<'_> {
         pattern: ZeroPattern,
         view: &mut PruneView,
         diagnostics: &mut Vec<Diagnostic>,
-    ) -> Result<Option<Pruned>, Error> {
+    ) -> Result<Pruned, Error> {
         let sparsity = match pattern {
             ZeroPattern::Unstructured(share) => Sparsity::Unstructured(share),
             ZeroPattern::TwoOfFour => Sparsity::TwoOfFour,
@@ -303,55 +317,117 @@ impl Job<'_> {
             Diagnostic::warning("no-memory-gained", message)
                 .with_hint("`--target-memory` or `--sparsity` take whole channels and heads away"),
         );
-        Ok(Some(made))
+        Ok(made)
     }
 
-    /// Whole channels.
-    fn structured(&self, view: &mut PruneView, diagnostics: &mut Vec<Diagnostic>) -> Result<Option<Pruned>, Error> {
-        let (analysis, weights) = (self.analysis, self.base.file.weights());
+    /// What must be known before anything is cut.
+    fn learn(&self, diagnostics: &mut Vec<Diagnostic>) -> Result<Knowledge, Error> {
         let refits = self.options.recovery != PruneRecovery::Off;
         let needs_moments = refits || self.options.importance == PruneImportance::Wanda;
-        let moments: BTreeMap<Axis, Moments> =
-            if needs_moments { statistics::moments(self, diagnostics)? } else { BTreeMap::new() };
+        let moments = if needs_moments { statistics::moments(self, diagnostics)? } else { BTreeMap::new() };
         let scores = self.scores(&moments, diagnostics)?;
         let sensitivity = sensitivity::measure(self, &scores)?;
-        let factors = sensitivity::factors(&sensitivity);
-        let (removed, reached) = match self.options.target {
-            PruneTarget::Sparsity(share) => {
-                view.target = format!("{:.1} % of each group's channels", 100.0 * share);
-                let shares: Vec<f64> = factors.iter().map(|factor| share * factor).collect();
-                (analysis.choose(&scores, &shares), true)
+        Ok(Knowledge { moments, scores, sensitivity })
+    }
+
+    /// Whole channels. Where the arena is to be smaller, it is measured, and more goes if the twin
+    /// was too hopeful.
+    fn structured(
+        &self,
+        model: &Model,
+        knowledge: &Knowledge,
+        path: &Path,
+        view: &mut PruneView,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Result<(), Error> {
+        view.importance = self.options.importance.as_str().to_owned();
+        view.n_groups = self.analysis.groups.len();
+        view.n_atoms = self.analysis.groups.iter().map(|group| group.atoms.len()).sum();
+        let before = self.runs.arena_peak(self.base.probe.path(), self.judge.request)?;
+        let mut target = self.options.target;
+        for _ in 0..N_ROUNDS_MAX {
+            let removed = self.removed(target, knowledge, view)?;
+            let Some(made) = self.proved(&removed, view)? else { return Ok(()) };
+            let made = self.recovered(made, &removed, knowledge, view, diagnostics)?;
+            write(&made, model, self.base.file.weights(), path)?;
+            self.progress.doing("measuring the arena");
+            let after = self.runs.arena_peak(path, self.judge.request)?;
+            view.measured_peak = before.zip(after).map(|(before, after)| ChangeView::new(before, after));
+            let (PruneTarget::Memory(wanted, PruneMeasure::Arena), PruneTarget::Memory(asked, measure)) =
+                (self.options.target, target)
+            else {
+                break;
+            };
+            let ratio = view.measured_peak.as_ref().map_or(0.0, |change| change.ratio);
+            let may_go_on = view.reached && ratio > wanted;
+            view.reached &= ratio <= wanted;
+            if !may_go_on {
+                break;
             }
-            PruneTarget::Memory(share, what) => {
-                view.target = match what {
-                    PruneMeasure::Arena => format!("{:.1} % of the arena's peak is left", 100.0 * share),
-                    PruneMeasure::Weights => format!("{:.1} % of the weights' bytes are left", 100.0 * share),
-                };
-                self.judge.least(share, what, &factors, &scores, self.progress)?
+            target = PruneTarget::Memory(asked * wanted / ratio * CAUTION, measure);
+        }
+        Ok(())
+    }
+
+    /// What goes for a target.
+    fn removed(&self, target: PruneTarget, knowledge: &Knowledge, view: &mut PruneView) -> Result<Vec<usize>, Error> {
+        let Knowledge { scores, sensitivity, .. } = knowledge;
+        let analysis = self.analysis;
+        let factors = sensitivity::factors(sensitivity);
+        let (removed, reached) = match target {
+            PruneTarget::Memory(share, what) => self.judge.least(share, what, &factors, scores, self.progress)?,
+            PruneTarget::Sparsity(share) => {
+                let shares: Vec<f64> = factors.iter().map(|factor| share * factor).collect();
+                (analysis.choose(scores, &shares), true)
             }
             PruneTarget::Zeros(_) => (Vec::new(), false),
         };
+        view.target = match self.options.target {
+            PruneTarget::Memory(share, PruneMeasure::Arena) => {
+                format!("{:.1} % of the arena's peak is left", 100.0 * share)
+            }
+            PruneTarget::Memory(share, PruneMeasure::Weights) => {
+                format!("{:.1} % of the weights' bytes are left", 100.0 * share)
+            }
+            PruneTarget::Sparsity(share) => format!("{:.1} % of each group's channels go on average", 100.0 * share),
+            PruneTarget::Zeros(_) => String::new(),
+        };
         view.reached = reached;
-        view.importance = self.options.importance.as_str().to_owned();
-        view.n_groups = analysis.groups.len();
-        view.n_atoms = analysis.groups.iter().map(|group| group.atoms.len()).sum();
         view.n_removed = removed.len();
         view.weights = ChangeView::new(analysis.weights_bytes(&[]), analysis.weights_bytes(&removed));
-        view.groups = self.group_views(&removed, &sensitivity);
-        let mut made = analysis.cut(&removed).map_err(|error| rewrite(&error))?;
-        let masked = analysis.mask(&removed).map_err(|error| rewrite(&error))?;
+        view.groups = self.group_views(&removed, sensitivity);
+        Ok(removed)
+    }
+
+    /// The cut, if it is right.
+    fn proved(&self, removed: &[usize], view: &mut PruneView) -> Result<Option<Pruned>, Error> {
+        let (analysis, weights) = (self.analysis, self.base.file.weights());
+        let made = analysis.cut(removed).map_err(|error| rewrite(&error))?;
+        let masked = analysis.mask(removed).map_err(|error| rewrite(&error))?;
         self.progress.doing("proving the cut");
-        view.proof = Some(self.runs.prove(self.base, &masked, &made, &analysis.proof_values())?);
+        let proof = self.runs.prove(self.base, &masked, &made, &analysis.proof_values())?;
+        let agrees = proof.agrees;
+        view.proof = Some(proof);
         let before = self.judge.arena_of(&self.base.model, weights);
         let after = self.judge.arena_of(&made.model, &CuttingSource::new(weights, &made.cuts));
         view.predicted_peak = before.zip(after).map(|(before, after)| ChangeView::new(before, after));
-        if !view.proof.as_ref().is_some_and(|proof| proof.agrees) {
-            return Ok(None);
-        }
-        if refits {
-            for one in analysis.contractions() {
-                let Some(moments) = moments.get(&one.input) else { continue };
-                match analysis.refit(&mut made, &removed, one, moments, weights) {
+        Ok(agrees.then_some(made))
+    }
+
+    /// The model after what was asked for its answers.
+    fn recovered(
+        &self,
+        mut made: Pruned,
+        removed: &[usize],
+        knowledge: &Knowledge,
+        view: &mut PruneView,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Result<Pruned, Error> {
+        view.n_refitted = 0;
+        if self.options.recovery != PruneRecovery::Off {
+            for one in self.analysis.contractions() {
+                let Some(moments) = knowledge.moments.get(&one.input) else { continue };
+                match self.analysis.refit(&mut made, removed, one, moments, self.base.file.weights()) {
                     Ok(done) => view.n_refitted += usize::from(done),
                     Err(error) => diagnostics.push(Diagnostic::note("not-refitted", error.to_string())),
                 }
@@ -360,7 +436,7 @@ impl Job<'_> {
         if let PruneRecovery::Distill { n_epochs, rate } = self.options.recovery {
             view.distilled = distill::distill(self, &mut made, n_epochs, rate, diagnostics)?;
         }
-        Ok(Some(made))
+        Ok(made)
     }
 
     fn scores(&self, moments: &BTreeMap<Axis, Moments>, diagnostics: &mut Vec<Diagnostic>) -> Result<Vec<f64>, Error> {

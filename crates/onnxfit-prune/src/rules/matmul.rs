@@ -16,7 +16,7 @@ fn matmul(context: &mut Context<'_, '_>) -> Option<()> {
     let (left, right, output) = (context.node.input(0)?, context.node.input(1)?, context.node.output(0)?);
     let (left_rank, right_rank, rank) = (context.rank(left)?, context.rank(right)?, context.rank(output)?);
     let summed_left = Axis { value: left, axis: left_rank.checked_sub(1)? };
-    let summed_right = Axis { value: right, axis: right_rank.checked_sub(2).unwrap_or(0) };
+    let summed_right = Axis { value: right, axis: right_rank.saturating_sub(2) };
     if context.size(summed_left) != Some(1) {
         context.tie(summed_left, summed_right);
     }

@@ -16,6 +16,7 @@ use super::Base;
 use crate::convert::worst;
 use crate::progress::Progress;
 use crate::samples::Samples;
+use crate::session_spec::session_spec;
 use crate::verify::runtime_error;
 use crate::{Error, Request};
 
@@ -129,12 +130,7 @@ impl Runs<'_> {
     pub(super) fn arena_peak(&self, path: &Path, request: &Request) -> Result<Option<Bytes>, Error> {
         const N_RUNS: usize = 3;
         let mut client = self.client()?;
-        let spec = SessionSpec {
-            meter: Meter::ArenaEachRun,
-            intra_op_threads: Some(request.n_threads),
-            mem_pattern: request.mem_pattern,
-            ..SessionSpec::new(path)
-        };
+        let spec = SessionSpec { meter: Meter::ArenaEachRun, ..session_spec(path, request) };
         client.open(self.library, &spec).map_err(runtime_error)?;
         let inputs = self.samples.get(0)?;
         let mut most = None;

@@ -6,7 +6,7 @@ use onnxfit_base::Diagnostic;
 use onnxfit_prune::{Axis, Moments};
 use onnxfit_runtime::Tensor;
 
-use super::Job;
+use super::{Job, PruneRecovery};
 use crate::Error;
 use crate::convert::ranges::float_values;
 use crate::probe::{Probe, groups};
@@ -16,6 +16,8 @@ use crate::progress::Stage;
 const GROUP_BYTES_MAX: u64 = 256 << 20;
 /// Rows of one activation that are taken in, over all samples: places, tokens.
 const N_ROWS_MAX: usize = 6144;
+/// Products of pairs of channels that are summed for one activation.
+const N_PRODUCTS_MAX: usize = 20_000_000_000;
 
 /// By activation and axis.
 pub(super) fn moments(job: &Job<'_>, diagnostics: &mut Vec<Diagnostic>) -> Result<BTreeMap<Axis, Moments>, Error> {
@@ -33,7 +35,8 @@ pub(super) fn moments(job: &Job<'_>, diagnostics: &mut Vec<Diagnostic>) -> Resul
     let values: Vec<(&str, u64)> = watched.keys().map(|name| (*name, bytes[*name])).collect();
     let mut found: BTreeMap<Axis, Moments> = BTreeMap::new();
     let mut client = job.runs.client()?;
-    let rows_each = (N_ROWS_MAX / samples.len().max(1)).max(16);
+    let n_samples = samples.len().max(1);
+    let has_pairs = job.options.recovery != PruneRecovery::Off;
     let mut n_lost = 0;
     for group in groups(&values, GROUP_BYTES_MAX) {
         let what = "watching what flows into each weight".to_owned();
@@ -46,11 +49,12 @@ pub(super) fn moments(job: &Job<'_>, diagnostics: &mut Vec<Diagnostic>) -> Resul
         for index in 0..samples.len() {
             for (name, tensor) in Probe::run(&mut client, &samples.get(index)?)?.iter() {
                 for axis in watched.get(name).into_iter().flatten() {
-                    take(tensor, *axis, rows_each, &mut found);
+                    take(tensor, *axis, n_samples, has_pairs, &mut found);
                 }
             }
         }
     }
+    found.values_mut().for_each(Moments::finish);
     if n_lost > 0 {
         diagnostics.push(Diagnostic::note("not-watched", format!("{n_lost} activations could not be looked at")));
     }
@@ -58,20 +62,15 @@ pub(super) fn moments(job: &Job<'_>, diagnostics: &mut Vec<Diagnostic>) -> Resul
 }
 
 /// Takes evenly spread rows of an activation in: one number for each index of the axis.
-fn take(tensor: &Tensor, axis: Axis, n_rows_max: usize, found: &mut BTreeMap<Axis, Moments>) {
+fn take(tensor: &Tensor, axis: Axis, n_samples: usize, has_pairs: bool, found: &mut BTreeMap<Axis, Moments>) {
     let Some(values) = tensor.values() else { return };
     let dims: Vec<usize> = tensor.shape().iter().map(|dim| usize::try_from(*dim).unwrap_or(0)).collect();
     let Some(n) = dims.get(axis.axis).copied().filter(|n| *n > 0) else { return };
-    let moments = match found.entry(axis) {
-        std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
-        std::collections::btree_map::Entry::Vacant(place) => match Moments::new(n) {
-            Some(moments) => place.insert(moments),
-            None => return,
-        },
-    };
+    let moments = found.entry(axis).or_insert_with(|| Moments::new(n, has_pairs));
+    let n_rows_max = (N_PRODUCTS_MAX / (n * n)).min(N_ROWS_MAX) / n_samples;
     let inner: usize = dims[axis.axis + 1..].iter().product();
     let n_rows = values.len() / n;
-    let n_taken = n_rows.min(n_rows_max);
+    let n_taken = n_rows.min(n_rows_max.max(16));
     let mut row = vec![0f32; n];
     for taken in 0..n_taken {
         let at = taken * n_rows / n_taken;

@@ -49,8 +49,8 @@ pub(crate) const CHECK_MODEL: Advice = run(
 );
 pub(crate) const FIX_MODEL: Advice = run(
     "fix_model",
-    "Let onnxfit rewrite the model so that it fits: chunked attention, another order, smaller weights.",
-    "onnxfit fix MODEL.onnx --on INSTANCE -o fitted.onnx",
+    "Let onnxfit make it fit and prove it: session settings, the batch in pieces, half precision.",
+    "onnxfit fix MODEL.onnx --on INSTANCE -o fitted",
 );
 pub(crate) const BIGGER_GPU: Advice = run(
     "bigger_gpu",

@@ -102,8 +102,8 @@ fn says_the_answer_first() {
           1. Send fewer rows per run, or shorter ones: cut the batch in chunks and cap the longest input. This is the fix that works most reliably. Count the rows that reach the model: batchers multiply them.
           2. Let onnxfit compute what this model needs at your batch and length, and where the peak is.
                onnxfit check MODEL.onnx --on INSTANCE --dim batch=N --dim sequence=N
-          3. Let onnxfit rewrite the model so that it fits: chunked attention, another order, smaller weights.
-               onnxfit fix MODEL.onnx --on INSTANCE -o fitted.onnx
+          3. Let onnxfit make it fit and prove it: session settings, the batch in pieces, half precision.
+               onnxfit fix MODEL.onnx --on INSTANCE -o fitted
           4. Pick an instance whose single GPU is large enough: memory of several GPUs does not add up for one session.
                onnxfit recommend MODEL.onnx
           5. Read the card's memory at the moment of failure, not before the run.

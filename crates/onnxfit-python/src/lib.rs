@@ -1,7 +1,7 @@
 //! onnxfit for Python: what decides is Rust, what runs is `onnxruntime` itself.
 //!
-//! Three things: the command ([`main`], [`ask`]), the explanation of an error text ([`explain`]),
-//! and the guard's decisions for a session that Python runs ([`guard::PyGuard`]). All give the
+//! Three things: the command (`main`, `ask`), the explanation of an error text (`explain`),
+//! and the guard's decisions for a session that Python runs (`guard::PyGuard`). All give the
 //! interpreter's lock back while they work.
 
 mod guard;

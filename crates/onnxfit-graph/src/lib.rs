@@ -12,6 +12,7 @@ mod build;
 mod check;
 mod display;
 mod error;
+pub mod families;
 mod graph;
 mod model;
 mod names;

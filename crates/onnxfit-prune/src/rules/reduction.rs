@@ -2,28 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use onnxfit_graph::families::REDUCTIONS;
+
 use crate::context::Context;
 use crate::elements::Axis;
 use crate::registry::Entry;
 
 pub(crate) const TABLE: &[Entry] = &[
-    Entry {
-        domain: "",
-        op_types: &[
-            "ReduceL1",
-            "ReduceL2",
-            "ReduceLogSum",
-            "ReduceLogSumExp",
-            "ReduceMax",
-            "ReduceMean",
-            "ReduceMin",
-            "ReduceProd",
-            "ReduceSum",
-            "ReduceSumSquare",
-        ],
-        rule: reduce,
-        mend: None,
-    },
+    Entry { domain: "", op_types: REDUCTIONS, rule: reduce, mend: None },
     Entry { domain: "", op_types: &["ArgMax", "ArgMin"], rule: arg, mend: None },
 ];
 

@@ -1,5 +1,6 @@
 //! Reductions over axes.
 
+use onnxfit_graph::families::REDUCTIONS;
 use onnxfit_onnx::DataType;
 
 use super::{Entry, one};
@@ -7,25 +8,7 @@ use crate::declared::Shape;
 use crate::declared::query::{Inferred, Query, normalise};
 use crate::program::DeclaredDim;
 
-pub(super) const RULES: &[Entry] = &[
-    (
-        "",
-        &[
-            "ReduceL1",
-            "ReduceL2",
-            "ReduceLogSum",
-            "ReduceLogSumExp",
-            "ReduceMax",
-            "ReduceMean",
-            "ReduceMin",
-            "ReduceProd",
-            "ReduceSum",
-            "ReduceSumSquare",
-        ],
-        reduce,
-    ),
-    ("", &["ArgMax", "ArgMin"], arg),
-];
+pub(super) const RULES: &[Entry] = &[("", REDUCTIONS, reduce), ("", &["ArgMax", "ArgMin"], arg)];
 
 fn reduce(query: &Query<'_>) -> Vec<Inferred> {
     one(Inferred::new(query.element(0), reduced(query)))

@@ -2,10 +2,12 @@
 //!
 //! The kernel's out-of-memory killer cannot be caught, nor can a library that aborts: what may end
 //! so runs in a child. [`serve`] is the child's whole life, behind a hidden verb of the command;
-//! [`Client`] starts it and turns every way that it can end into a [`RunError`].
+//! [`Client`] starts it and asks; [`Pipe`] below it serves other
+//! workers too, and turns every way that a child can end into a [`RunError`].
 
 mod alarm;
 mod client;
+mod pipe;
 mod serve;
 pub mod wire;
 
@@ -16,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::{ArenaStats, RunError, SessionSpec, TensorInfo, Tensors, Trace};
 
 pub use client::Client;
+pub use pipe::Pipe;
 pub use serve::serve;
 
 /// What a client asks. Tensors travel behind it, as raw bytes.

@@ -147,23 +147,21 @@ impl Front {
         Ok(wanted.iter().filter_map(|name| Some((name.clone(), outputs.get(name)?.clone()))).collect())
     }
 
-    async fn asked(&self, model: &str, question: Question) -> Result<Tensors, Refusal> {
+    async fn asked(&self, model: &str, mut question: Question) -> Result<Tensors, Refusal> {
         if self.is_draining() {
             return Err(Refusal::new(RefusalKind::Unavailable, "the server is going down"));
         }
         // Between finding a model and asking it, it may have made room for another: once more, then.
-        let mut question = question;
         for _ in 0..3 {
             let running = self.running(model).await?;
-            let kept = question.clone();
-            match self.hosted.ask(&running, question) {
+            match self.hosted.ask(&running, &mut question) {
                 Ok(answer) => {
                     return answer.await.unwrap_or_else(|_| {
                         Err(Refusal::new(RefusalKind::Unavailable, "the model went away")
                             .retry_after(Duration::from_secs(1)))
                     });
                 }
-                Err(refusal) if refusal.kind == RefusalKind::Unavailable => question = kept,
+                Err(refusal) if refusal.kind == RefusalKind::Unavailable => {}
                 Err(refusal) => return Err(refusal),
             }
         }
@@ -177,5 +175,13 @@ impl Front {
         if !in_queue && let Ok(metrics) = self.hosted.metrics(model) {
             metrics.refused(refusal);
         }
+    }
+}
+
+/// Refuses versions that there are none of.
+pub(crate) fn check_version(model: &str, version: &str) -> Result<(), Refusal> {
+    match version {
+        "1" | "" => Ok(()),
+        other => Err(Refusal::new(RefusalKind::NotFound, format!("model `{model}` has version 1 only, not `{other}`"))),
     }
 }

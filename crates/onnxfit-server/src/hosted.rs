@@ -192,11 +192,11 @@ impl Hosted {
         }
     }
 
-    /// Puts a question to a loaded model.
+    /// Puts a question to a loaded model. Its inputs are taken out of it, unless that is refused.
     pub(crate) fn ask(
         &self,
         running: &Running,
-        question: Question,
+        question: &mut Question,
     ) -> Result<oneshot::Receiver<Result<Tensors, Refusal>>, Refusal> {
         touch(running, self.life);
         for name in &question.outputs {
@@ -209,16 +209,22 @@ impl Hosted {
         let since = Instant::now();
         let timeout = question.timeout.filter(|timeout| !timeout.is_zero()).or(self.hosting.request_timeout);
         let n_bytes = question.n_bytes();
-        running.queue.put(Waiting {
-            inputs: question.inputs,
+        let request = Waiting {
+            inputs: std::mem::take(&mut question.inputs),
             counted,
             n_bytes,
             since,
             deadline: timeout.map(|timeout| since + timeout),
             n_deaths: 0,
             reply,
-        })?;
-        Ok(answer)
+        };
+        match running.queue.put(request) {
+            Ok(()) => Ok(answer),
+            Err((refusal, request)) => {
+                question.inputs = request.inputs;
+                Err(refusal)
+            }
+        }
     }
 
     fn place(&self, name: &str) -> Result<&Place, Refusal> {

@@ -33,7 +33,6 @@ enum Tell {
     Opened {
         inputs: Vec<TensorInfo>,
         outputs: Vec<TensorInfo>,
-        version: String,
         memory: Memory,
     },
     Ran {

@@ -1,34 +1,15 @@
-//! The caller's side: starts the worker, asks, and survives its end.
+//! The caller's side: what the worker is asked, and what its answers mean.
 
-use std::collections::VecDeque;
-use std::io::{self, BufReader, BufWriter, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex};
-use std::thread::{JoinHandle, sleep};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
-use super::alarm::Alarm;
-use super::{Answer, Opened, Ran, Request, wire};
-use crate::library::lock;
+use super::{Answer, Opened, Pipe, Ran, Request};
 use crate::{RunError, SessionSpec, Tensors};
-
-/// Bytes of the worker's stderr that are kept for its obituary.
-const STDERR_BYTES_MAX: usize = 4 << 10;
-/// How long a worker may take to end by itself when its input is closed.
-const GOODBYE: Duration = Duration::from_secs(2);
 
 /// A worker process. Dropping it ends the process.
 pub struct Client {
-    child: Arc<Mutex<Child>>,
-    id: u32,
-    // `None` once closed; closing it is how the worker learns that it is no longer needed.
-    requests: Option<BufWriter<ChildStdin>>,
-    answers: Receiver<io::Result<Option<(Answer, Tensors)>>>,
-    stderr_tail: Arc<Mutex<VecDeque<u8>>>,
-    stderr_reader: Option<JoinHandle<()>>,
-    timeout: Option<Duration>,
+    pipe: Pipe<Answer>,
 }
 
 impl Client {
@@ -41,56 +22,18 @@ impl Client {
     }
 
     /// Starts a command that the caller has prepared, with limits or variables of its own.
-    pub fn spawn_command(mut command: Command) -> Result<Self, RunError> {
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|error| {
-                RunError::Worker(format!("`{}` cannot be started: {error}", command.get_program().display()))
-            })?;
-        let pipe = "a pipe that was asked for is there";
-        let requests = Some(BufWriter::new(child.stdin.take().expect(pipe)));
-        let mut stdout = BufReader::with_capacity(1 << 20, child.stdout.take().expect(pipe));
-        let mut stderr = child.stderr.take().expect(pipe);
-
-        let (sender, answers) = channel();
-        std::thread::spawn(move || {
-            loop {
-                let received = wire::receive(&mut stdout);
-                let last = !matches!(received, Ok(Some(_)));
-                if sender.send(received).is_err() || last {
-                    break;
-                }
-            }
-        });
-        let stderr_tail = Arc::new(Mutex::new(VecDeque::new()));
-        let tail = Arc::clone(&stderr_tail);
-        let stderr_reader = std::thread::spawn(move || {
-            let mut buffer = [0u8; 1024];
-            while let Ok(length @ 1..) = stderr.read(&mut buffer) {
-                let mut tail = lock(&tail);
-                tail.extend(&buffer[..length]);
-                let surplus = tail.len().saturating_sub(STDERR_BYTES_MAX);
-                tail.drain(..surplus);
-            }
-        });
-        Ok(Self {
-            id: child.id(),
-            child: Arc::new(Mutex::new(child)),
-            requests,
-            answers,
-            stderr_tail,
-            stderr_reader: Some(stderr_reader),
-            timeout: None,
-        })
+    pub fn spawn_command(command: Command) -> Result<Self, RunError> {
+        Ok(Self { pipe: Pipe::spawn(command)? })
     }
 
     /// Ends the worker when one question and its answer take longer.
     pub fn set_timeout(&mut self, timeout: Option<Duration>) {
-        self.timeout = timeout;
+        self.pipe.set_timeout(timeout);
     }
 
     /// The worker's process id.
     pub fn id(&self) -> u32 {
-        self.id
+        self.pipe.id()
     }
 
     /// Loads a model; an earlier one is dropped first.
@@ -136,97 +79,13 @@ impl Client {
     }
 
     fn ask(&mut self, doing: &str, request: &Request, tensors: &Tensors) -> Result<(Answer, Tensors), RunError> {
-        let Some(requests) = &mut self.requests else {
-            return Err(RunError::Worker("has ended already".to_owned()));
-        };
-        let alarm = self.timeout.map(|timeout| (Alarm::set(&self.child, timeout), timeout));
-        // A pipe that nobody reads any more means the same as one that nobody answers on.
-        let received = match wire::send(requests, request, tensors) {
-            Ok(()) => self.answers.recv().unwrap_or(Ok(None)),
-            Err(_) => Ok(None),
-        };
-        match received {
-            Ok(Some((Answer::Failed { error }, _))) => Err(*error),
-            Ok(Some(answer)) => Ok(answer),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                self.end(Duration::ZERO);
-                Err(RunError::Worker(format!("sent an answer that cannot be read: {error}")))
-            }
-            Ok(None) | Err(_) => {
-                let obituary = self.obituary(doing);
-                match alarm {
-                    Some((alarm, timeout)) if alarm.rang() => {
-                        Err(RunError::WorkerTimeout { doing: doing.to_owned(), seconds: timeout.as_secs() })
-                    }
-                    _ => Err(obituary),
-                }
-            }
+        match self.pipe.ask(doing, request, tensors)? {
+            (Answer::Failed { error }, _) => Err(*error),
+            answer => Ok(answer),
         }
-    }
-
-    /// Waits for a worker that has closed its pipe, and tells how it ended.
-    fn obituary(&mut self, doing: &str) -> RunError {
-        let status = self.end(GOODBYE);
-        let tail: Vec<u8> = lock(&self.stderr_tail).iter().copied().collect();
-        RunError::WorkerDied {
-            signal: status.and_then(signal_of),
-            exit_code: status.and_then(|status| status.code()),
-            doing: doing.to_owned(),
-            stderr_tail: String::from_utf8_lossy(&tail).trim().to_owned(),
-        }
-    }
-
-    /// Closes the worker's input, gives it a moment to end by itself, then kills it.
-    fn end(&mut self, patience: Duration) -> Option<ExitStatus> {
-        if let Some(requests) = self.requests.take() {
-            // Without flushing: a worker that does not read would block this forever.
-            let (pipe, _unsent) = requests.into_parts();
-            drop(pipe);
-        }
-        let start = Instant::now();
-        let status = loop {
-            let mut child = lock(&self.child);
-            match child.try_wait() {
-                Ok(Some(status)) => break Some(status),
-                Ok(None) if start.elapsed() < patience => {
-                    drop(child);
-                    sleep(Duration::from_millis(5));
-                }
-                _ => {
-                    let _ = child.kill();
-                    break child.wait().ok();
-                }
-            }
-        };
-        if let Some(reader) = self.stderr_reader.take()
-            && patience > Duration::ZERO
-        {
-            // The process is gone, so its stderr ends, unless a grandchild keeps it open.
-            let start = Instant::now();
-            while !reader.is_finished() && start.elapsed() < patience {
-                sleep(Duration::from_millis(5));
-            }
-        }
-        status
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        self.end(GOODBYE);
     }
 }
 
 fn unexpected(answer: &Answer) -> RunError {
     RunError::Worker(format!("answered another question: {answer:?}"))
-}
-
-#[cfg(unix)]
-fn signal_of(status: ExitStatus) -> Option<i32> {
-    std::os::unix::process::ExitStatusExt::signal(&status)
-}
-
-#[cfg(not(unix))]
-fn signal_of(_: ExitStatus) -> Option<i32> {
-    None
 }

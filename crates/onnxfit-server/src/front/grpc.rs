@@ -10,12 +10,12 @@ use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
-use super::{Front, Metadata, NAME, PLATFORM, extensions};
+use super::{Front, Metadata, NAME, PLATFORM, check_version, extensions};
 use crate::protocol::grpc::{
     Empty, Index, IndexEntry, IndexRequest, InferRequest, InferResponse, LoadRequest, ModelMetadata, ModelName,
     ServerMetadata, TensorMetadata, Yes, answer,
 };
-use crate::refusal::{Refusal, RefusalKind};
+use crate::refusal::Refusal;
 
 /// The service.
 #[derive(Clone)]
@@ -127,13 +127,6 @@ fn repository_index(front: &Front, only_ready: bool) -> Index {
         reason: entry.reason,
     };
     Index { models: entries.map(entry).collect() }
-}
-
-fn check_version(model: &str, version: &str) -> Result<(), Refusal> {
-    match version {
-        "1" | "" => Ok(()),
-        other => Err(Refusal::new(RefusalKind::NotFound, format!("model `{model}` has version 1 only, not `{other}`"))),
-    }
 }
 
 fn status(refusal: &Refusal) -> Status {

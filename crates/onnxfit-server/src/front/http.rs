@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 
-use super::{Front, Metadata, NAME, extensions};
+use super::{Front, Metadata, NAME, check_version, extensions};
 use crate::protocol::json as infer_json;
 use crate::refusal::{Refusal, RefusalKind};
 
@@ -264,11 +264,4 @@ async fn unload(State(front): State<Arc<Front>>, Path(model): Path<String>) -> R
 async fn metrics(State(front): State<Arc<Front>>) -> impl IntoResponse {
     let kind = HeaderValue::from_static("text/plain; version=0.0.4");
     ([(header::CONTENT_TYPE, kind)], crate::metrics::render(&front.hosted.shown()))
-}
-
-fn check_version(model: &str, version: &str) -> Result<(), Refusal> {
-    match version {
-        "1" | "" => Ok(()),
-        other => Err(Refusal::new(RefusalKind::NotFound, format!("model `{model}` has version 1 only, not `{other}`"))),
-    }
 }

@@ -82,12 +82,12 @@ impl Queue {
         Self { limits, state: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// Takes a request in, or says when to come again.
-    pub(crate) fn put(&self, request: Waiting) -> Result<(), Refusal> {
+    /// Takes a request in, or gives it back and says when to come again.
+    pub(crate) fn put(&self, request: Waiting) -> Result<(), (Refusal, Box<Waiting>)> {
         let mut state = self.lock();
         if state.closed {
-            return Err(Refusal::new(RefusalKind::Unavailable, "the model is being unloaded")
-                .retry_after(Duration::from_secs(1)));
+            let refusal = Refusal::new(RefusalKind::Unavailable, "the model is being unloaded");
+            return Err((refusal.retry_after(Duration::from_secs(1)), Box::new(request)));
         }
         let n_bytes = state.n_bytes + request.n_bytes;
         // A request is taken in by an empty queue, whatever its size.
@@ -96,8 +96,8 @@ impl Queue {
         if is_full {
             let seconds = (state.seconds_each * state.waiting.len() as f64).ceil().clamp(1.0, 60.0);
             let (n, bytes) = (state.waiting.len(), onnxfit::Bytes(state.n_bytes));
-            return Err(Refusal::new(RefusalKind::Busy, format!("{n} requests of {bytes} wait already"))
-                .retry_after(Duration::from_secs_f64(seconds)));
+            let refusal = Refusal::new(RefusalKind::Busy, format!("{n} requests of {bytes} wait already"));
+            return Err((refusal.retry_after(Duration::from_secs_f64(seconds)), Box::new(request)));
         }
         state.n_bytes = n_bytes;
         state.waiting.push_back(request);

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use onnxfit::runtime::guard::{Guard, GuardError};
 use onnxfit::runtime::worker::wire;
-use onnxfit::runtime::{Library, RunError, Tensors};
+use onnxfit::runtime::{RunError, Tensors};
 use onnxfit::{GuardSetup, Model, Quiet};
 
 use super::{Ask, Memory, Tell};
@@ -23,7 +23,6 @@ pub fn serve_worker(mut input: impl Read, mut output: impl Write) -> io::Result<
                     let tell = Tell::Opened {
                         inputs: session.inputs().to_vec(),
                         outputs: session.outputs().to_vec(),
-                        version: Library::loaded().map(|library| library.version().to_owned()).unwrap_or_default(),
                         memory: memory(opened),
                     };
                     (tell, Tensors::new())

@@ -1,13 +1,11 @@
-//! The server's side: starts the worker, asks, and survives its end.
+//! The server's side: starts the worker and asks it.
 
-use std::io::{BufReader, BufWriter};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::process::Command;
 use std::time::Duration;
 
 use onnxfit::runtime::guard::Counts;
-use onnxfit::runtime::worker::wire;
+use onnxfit::runtime::worker::Pipe;
 use onnxfit::runtime::{TensorInfo, Tensors};
 
 use super::{Ask, Memory, Tell};
@@ -25,9 +23,7 @@ pub struct WorkerProgram {
 
 /// A worker process. Dropping it ends the process.
 pub(crate) struct Worker {
-    child: Child,
-    asks: Option<BufWriter<ChildStdin>>,
-    tells: Receiver<Option<(Tell, Tensors)>>,
+    pipe: Pipe<Tell>,
 }
 
 /// What the model's worker said when it was loaded.
@@ -48,34 +44,13 @@ pub(crate) enum WorkerError {
 
 impl Worker {
     pub(crate) fn spawn(program: &WorkerProgram) -> Result<Self, WorkerError> {
-        let died = |error: std::io::Error| {
-            WorkerError::Died(format!("`{}` cannot be started: {error}", program.path.display()))
-        };
-        let mut child = Command::new(&program.path)
-            .args(&program.arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .map_err(died)?;
-        let pipe = "a pipe that was asked for is there";
-        let asks = BufWriter::with_capacity(1 << 16, child.stdin.take().expect(pipe));
-        let mut stdout = BufReader::with_capacity(1 << 16, child.stdout.take().expect(pipe));
-        let (sender, tells) = channel();
-        std::thread::spawn(move || {
-            loop {
-                let told = wire::receive::<Tell>(&mut stdout).ok().flatten();
-                let last = told.is_none();
-                if sender.send(told).is_err() || last {
-                    break;
-                }
-            }
-        });
-        Ok(Self { child, asks: Some(asks), tells })
+        let mut command = Command::new(&program.path);
+        command.args(&program.arguments);
+        Pipe::spawn(command).map(|pipe| Self { pipe }).map_err(|error| WorkerError::Died(error.to_string()))
     }
 
     pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+        self.pipe.id()
     }
 
     pub(crate) fn open(
@@ -86,8 +61,8 @@ impl Worker {
         patience: Duration,
     ) -> Result<Opened, WorkerError> {
         let ask = Ask::Open { model: Box::new(model.clone()), session: Box::new(session.clone()), limit_bytes };
-        match self.ask(&ask, &Tensors::new(), patience)? {
-            (Tell::Opened { inputs, outputs, memory, .. }, _) => Ok(Opened { inputs, outputs, memory }),
+        match self.ask("load the model", &ask, &Tensors::new(), patience)? {
+            (Tell::Opened { inputs, outputs, memory }, _) => Ok(Opened { inputs, outputs, memory }),
             (other, _) => Err(refused(other)),
         }
     }
@@ -97,52 +72,21 @@ impl Worker {
         inputs: &Tensors,
         patience: Duration,
     ) -> Result<(Tensors, Counts, Memory), WorkerError> {
-        match self.ask(&Ask::Run, inputs, patience)? {
+        match self.ask("run the model", &Ask::Run, inputs, patience)? {
             (Tell::Ran { counts, memory }, outputs) => Ok((outputs, counts, memory)),
             (other, _) => Err(refused(other)),
         }
     }
 
-    fn ask(&mut self, ask: &Ask, tensors: &Tensors, patience: Duration) -> Result<(Tell, Tensors), WorkerError> {
-        let Some(asks) = &mut self.asks else { return Err(WorkerError::Died("it has ended".to_owned())) };
-        let sent = wire::send(asks, ask, tensors);
-        let told = match sent {
-            Ok(()) => self.tells.recv_timeout(patience),
-            Err(_) => Ok(None),
-        };
-        match told {
-            Ok(Some(told)) => Ok(told),
-            Ok(None) | Err(RecvTimeoutError::Disconnected) => Err(WorkerError::Died(self.obituary())),
-            Err(RecvTimeoutError::Timeout) => {
-                // Ended below by dropping it; nothing is lost but the run in hand.
-                let _ = self.child.kill();
-                self.asks = None;
-                Err(WorkerError::Died(format!("it did not answer within {} s and was ended", patience.as_secs())))
-            }
-        }
-    }
-
-    fn obituary(&mut self) -> String {
-        self.asks = None;
-        match self.child.wait() {
-            Ok(status) => format!("the worker process ended: {status}"),
-            Err(error) => format!("the worker process is gone: {error}"),
-        }
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        // Closing its input is how it learns that it is no longer needed; a run in hand is ended.
-        self.asks = None;
-        for _ in 0..100 {
-            if matches!(self.child.try_wait(), Ok(Some(_))) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    fn ask(
+        &mut self,
+        doing: &str,
+        ask: &Ask,
+        tensors: &Tensors,
+        patience: Duration,
+    ) -> Result<(Tell, Tensors), WorkerError> {
+        self.pipe.set_timeout(Some(patience));
+        self.pipe.ask(doing, ask, tensors).map_err(|error| WorkerError::Died(error.to_string()))
     }
 }
 

@@ -23,6 +23,10 @@ fn taken(queue: &Queue, most: u64) -> Vec<u64> {
     batch.iter().map(|request| request.counted.rows).collect()
 }
 
+fn put(queue: &Queue, request: Waiting) -> Result<(), Refusal> {
+    queue.put(request).map_err(|(refusal, _)| refusal)
+}
+
 fn limits(requests: usize) -> QueueLimits {
     QueueLimits { requests, bytes: 1 << 20 }
 }
@@ -34,7 +38,7 @@ fn takes_as_many_requests_at_once_as_fit() {
         .into_iter()
         .map(|rows| {
             let (request, answer) = waiting(rows);
-            queue.put(request).expect("there is room");
+            put(&queue, request).expect("there is room");
             answer
         })
         .collect();
@@ -50,7 +54,7 @@ fn a_request_larger_than_a_batch_runs_alone() {
         .into_iter()
         .map(|rows| {
             let (request, answer) = waiting(rows);
-            queue.put(request).expect("there is room");
+            put(&queue, request).expect("there is room");
             answer
         })
         .collect();
@@ -64,8 +68,8 @@ fn a_full_queue_says_when_to_come_again() {
     let queue = Queue::new(limits(1));
     let (first, _first) = waiting(1);
     let (second, _second) = waiting(1);
-    queue.put(first).expect("there is room");
-    let refusal = queue.put(second).expect_err("there is none");
+    put(&queue, first).expect("there is room");
+    let refusal = put(&queue, second).expect_err("there is none");
     assert_eq!(refusal.kind, RefusalKind::Busy);
     assert!(refusal.retry_after.is_some_and(|after| after >= Duration::from_secs(1)), "{refusal:?}");
 }
@@ -79,7 +83,7 @@ fn requests_that_waited_too_long_or_whose_callers_left_do_not_run() {
     drop(gone);
     let (last, _last) = waiting(3);
     for request in [late, left, last] {
-        queue.put(request).expect("there is room");
+        put(&queue, request).expect("there is room");
     }
     assert_eq!(taken(&queue, 9), [3]);
     let refusal = answer.try_recv().expect("it was answered").expect_err("with a refusal");
@@ -91,7 +95,7 @@ fn requests_that_waited_too_long_or_whose_callers_left_do_not_run() {
 fn what_a_worker_died_with_comes_back_in_front_and_runs_alone() {
     let queue = Queue::new(limits(10));
     let (later, _later) = waiting(7);
-    queue.put(later).expect("there is room");
+    put(&queue, later).expect("there is room");
     let (mut first, _first) = waiting(1);
     let (mut second, _second) = waiting(2);
     (first.n_deaths, second.n_deaths) = (1, 1);
@@ -105,10 +109,10 @@ fn what_a_worker_died_with_comes_back_in_front_and_runs_alone() {
 fn a_closed_queue_answers_what_waits_and_takes_nothing_more() {
     let queue = Queue::new(limits(10));
     let (request, _answer) = waiting(1);
-    queue.put(request).expect("there is room");
+    put(&queue, request).expect("there is room");
     queue.close();
     let (more, _more) = waiting(1);
-    assert_eq!(queue.put(more).expect_err("it is closed").kind, RefusalKind::Unavailable);
+    assert_eq!(put(&queue, more).expect_err("it is closed").kind, RefusalKind::Unavailable);
     assert_eq!(taken(&queue, 9), [1]);
     assert_eq!(taken(&queue, 9), Vec::<u64>::new());
 }

@@ -2,14 +2,14 @@
 //! its arena's peak, and what pruning does to models that read digits, as a table.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::runner::{release_binary, root, run};
-use crate::zoo::{first_rows, shared};
+use crate::zoo::{first_rows, graphs};
 
 /// What is to be left.
 const SHARE: &str = "0.6";
@@ -43,16 +43,9 @@ struct Row {
 }
 
 fn zoo(only: &[String]) -> Result<Vec<Row>> {
-    let folder = shared().join("zoo/graphs");
     let binary = release_binary()?;
     let sizes = first_rows()?;
-    let mut graphs: Vec<PathBuf> = std::fs::read_dir(&folder)
-        .with_context(|| format!("no zoo in {}", folder.display()))?
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "onnx"))
-        .collect();
-    graphs.sort();
+    let graphs = graphs()?;
     let desk = root().join("target/prune");
     std::fs::create_dir_all(&desk)?;
     let mut rows = Vec::new();

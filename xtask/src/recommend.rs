@@ -1,15 +1,15 @@
 //! `cargo xtask recommend`: every real architecture through `onnxfit recommend`, as a table.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde_json::Value;
 
 use crate::runner::{release_binary, root};
-use crate::zoo::{first_rows, shared};
+use crate::zoo::{first_rows, graphs};
 
 /// Rows of the batch that are asked for: enough that the smallest share of a GPU is too small for many.
 const BATCH: &str = "64";
@@ -18,16 +18,9 @@ const SECONDS_MAX: f64 = 1.0;
 
 /// Writes `results/recommend.md`; names given restrict it to those graphs.
 pub(crate) fn recommend(only: &[String]) -> Result<()> {
-    let folder = shared().join("zoo/graphs");
     let binary = release_binary()?;
     let first = first_rows()?;
-    let mut graphs: Vec<PathBuf> = std::fs::read_dir(&folder)
-        .with_context(|| format!("no zoo in {}", folder.display()))?
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "onnx"))
-        .collect();
-    graphs.sort();
+    let graphs = graphs()?;
     let mut text = format!(
         "# Every real architecture through `onnxfit recommend`\n\n\
          Made by `cargo xtask recommend`: the whole process, best of three, no weights read, the sizes of the first \

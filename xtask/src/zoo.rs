@@ -24,16 +24,9 @@ struct Row {
 
 /// Writes `results/zoo.md`.
 pub(crate) fn zoo() -> Result<()> {
-    let folder = shared().join("zoo/graphs");
     let binary = release_binary()?;
     let first = first_rows()?;
-    let mut graphs: Vec<PathBuf> = std::fs::read_dir(&folder)
-        .with_context(|| format!("no zoo in {}", folder.display()))?
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "onnx"))
-        .collect();
-    graphs.sort();
+    let graphs = graphs()?;
     let mut rows = Vec::new();
     for (index, graph) in graphs.iter().enumerate() {
         eprint!("\r{}/{} ", index + 1, graphs.len());
@@ -50,6 +43,19 @@ pub(crate) fn zoo() -> Result<()> {
 /// The folder beside the repository that holds the zoo.
 pub(crate) fn shared() -> PathBuf {
     std::env::var_os("ONNXFIT_SHARED").map_or_else(|| root().join("../shared"), PathBuf::from)
+}
+
+/// The zoo's graphs, by name.
+pub(crate) fn graphs() -> Result<Vec<PathBuf>> {
+    let folder = shared().join("zoo/graphs");
+    let mut graphs: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .with_context(|| format!("no zoo in {}", folder.display()))?
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "onnx"))
+        .collect();
+    graphs.sort();
+    Ok(graphs)
 }
 
 /// The arguments that bind the sizes of each graph's first measured row.

@@ -3,8 +3,6 @@
 //! Value indices stay those of the graph, so that shapes computed there fit here. `Constant` nodes
 //! and initializers become weights; weights that nothing reads are dropped, as `Graph::Resolve` does.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use onnxfit_base::Bytes;
 use onnxfit_graph::{AttributeValue, Constant, Graph, Model, ValueId, ValueType};
 use onnxfit_onnx::DataType;
@@ -15,7 +13,7 @@ use crate::program::{
     Attribute, Capture, Name, NameWriter, Names, Node, NodeProvider, Program, Value, ValueIdx, Weight, WeightValues,
     Written,
 };
-use crate::rewrite::{FOLDED_LOCATION, constant_node};
+use crate::rewrite::{FOLDED_LOCATION, constant_node, content};
 use crate::sizes::TensorSize;
 
 /// The program of a model's main graph, subgraphs inside its nodes.
@@ -208,31 +206,11 @@ fn weight_of(tensor: &TensorProto, overridable: bool) -> NewWeight {
         dims: tensor.dims.iter().map(|&dim| u64::try_from(dim).unwrap_or(0)).collect(),
     });
     let bytes = size.as_ref().and_then(TensorSize::bytes).unwrap_or_default();
-    let external = tensor.is_external();
+    // What a rewrite made lies nowhere in a file, however it is known.
+    let external = tensor.is_external()
+        && !matches!(tensor.external_location(), Ok(Some(place)) if place.location == FOLDED_LOCATION);
     let values = size.as_ref().filter(|_| !overridable).and_then(|size| numbers_of(tensor, size));
-    NewWeight { size, bytes, external, overridable, identity: identity_of(tensor), values }
-}
-
-/// A number that is equal for tensors of equal contents: where they lie for external ones, samples
-/// of the bytes for inline ones, the name for those whose bytes are absent, folded ones included.
-fn identity_of(tensor: &TensorProto) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    tensor.dims.hash(&mut hasher);
-    match (tensor.external_location(), tensor.inline_bytes()) {
-        (Ok(Some(place)), _) if place.location != FOLDED_LOCATION => {
-            (place.location, place.offset, place.length).hash(&mut hasher)
-        }
-        (_, Ok(Some(raw))) => samples(&raw).for_each(|sample| sample.hash(&mut hasher)),
-        _ => tensor.name().hash(&mut hasher),
-    }
-    hasher.finish()
-}
-
-/// Up to 64 evenly spread pieces of a buffer: enough to tell weights apart without reading them.
-fn samples(raw: &[u8]) -> impl Iterator<Item = &[u8]> {
-    const PIECE_BYTES: usize = 64;
-    let step = (raw.len() / 64).max(PIECE_BYTES);
-    raw.chunks(step).map(|piece| &piece[..piece.len().min(PIECE_BYTES)])
+    NewWeight { size, bytes, external, overridable, identity: content::identity(tensor), values }
 }
 
 /// The contents of a small tensor, which shapes are made from.

@@ -9,7 +9,7 @@
 //! so the execution order that follows from ids is the runtime's.
 
 pub(crate) mod constant_node;
-mod content;
+pub(crate) mod content;
 mod infer;
 mod net;
 mod quantize_propagation;

@@ -1,10 +1,14 @@
 //! What small constants hold.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use onnxfit_onnx::DataType;
 use onnxfit_onnx::proto::TensorProto;
 
 /// Where a folded tensor lies that is too big to be of interest: nowhere. Its type and shape hold.
 pub const FOLDED_LOCATION: &str = "onnxfit:folded";
+/// How a tensor was made that is like no other.
+const UNKNOWN_MAKING: u64 = 0;
 
 /// The whole numbers of an `int32` or `int64` tensor.
 pub(crate) fn ints(tensor: &TensorProto) -> Option<Vec<i64>> {
@@ -110,8 +114,36 @@ pub(crate) fn float_to_half(value: f32) -> u16 {
     sign | ((exponent + 14) as u32 * 1024 + fraction) as u16
 }
 
-/// A tensor of known type and shape whose content nobody needs.
+/// A number that is equal for tensors of equal contents: where they lie for external ones, samples
+/// of the bytes for inline ones, how they were made for folded ones, else the name.
+pub(crate) fn identity(tensor: &TensorProto) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    tensor.dims.hash(&mut hasher);
+    match (tensor.external_location(), tensor.inline_bytes()) {
+        (Ok(Some(place)), _) if place.location != FOLDED_LOCATION || place.offset != UNKNOWN_MAKING => {
+            (place.location, place.offset, place.length).hash(&mut hasher)
+        }
+        (_, Ok(Some(raw))) => samples(&raw).for_each(|sample| sample.hash(&mut hasher)),
+        _ => tensor.name().hash(&mut hasher),
+    }
+    hasher.finish()
+}
+
+/// Up to 64 evenly spread pieces of a buffer: enough to tell weights apart without reading them.
+fn samples(raw: &[u8]) -> impl Iterator<Item = &[u8]> {
+    const PIECE_BYTES: usize = 64;
+    let step = (raw.len() / 64).max(PIECE_BYTES);
+    raw.chunks(step).map(|piece| &piece[..piece.len().min(PIECE_BYTES)])
+}
+
+/// A tensor of known type and shape whose content nobody needs, and nobody can compare.
 pub(crate) fn placeholder(name: &str, element: DataType, dims: &[i64]) -> TensorProto {
+    made(name, element, dims, UNKNOWN_MAKING)
+}
+
+/// A tensor of known type and shape, equal to every other that was made likewise: `making` is a
+/// number that says how and from what.
+pub(crate) fn made(name: &str, element: DataType, dims: &[i64], making: u64) -> TensorProto {
     let mut tensor = TensorProto {
         name: Some(name.to_owned()),
         data_type: Some(element.number()),
@@ -119,6 +151,6 @@ pub(crate) fn placeholder(name: &str, element: DataType, dims: &[i64]) -> Tensor
         ..TensorProto::default()
     };
     let bytes = tensor.size_bytes().map_or(0, |bytes| bytes.get());
-    tensor.set_external(FOLDED_LOCATION, 0, bytes);
+    tensor.set_external(FOLDED_LOCATION, making, bytes);
     tensor
 }

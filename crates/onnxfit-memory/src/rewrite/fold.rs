@@ -11,6 +11,8 @@ mod inline;
 mod moves;
 mod value;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use onnxfit_graph::Dim;
 use onnxfit_onnx::DataType;
 use onnxfit_onnx::proto::TensorProto;
@@ -115,14 +117,31 @@ fn fold_node(net: &Net, id: OpId, context: &Context<'_>) -> Option<Vec<Option<Te
     // The content is out of reach, but the type and shape are known.
     op.outputs
         .iter()
-        .map(|output| match output {
+        .enumerate()
+        .map(|(index, output)| match output {
             None => Some(None),
             Some(output) => {
                 let arg = net.arg(*output);
-                Some(Some(content::placeholder(&arg.name, arg.elem?, &arg.static_shape()?)))
+                let making = making(net, id, index);
+                Some(Some(content::made(&arg.name, arg.elem?, &arg.static_shape()?, making)))
             }
         })
         .collect()
+}
+
+/// A number that is equal for results of equal nodes over equal constants.
+fn making(net: &Net, id: OpId, output: usize) -> u64 {
+    let op = net.op(id);
+    let mut hasher = DefaultHasher::new();
+    (&op.domain, &op.op_type, output).hash(&mut hasher);
+    for (name, value) in &op.attributes {
+        (name, format!("{value:?}")).hash(&mut hasher);
+    }
+    for input in &op.inputs {
+        input.and_then(|arg| net.constant(arg)).map(|tensor| content::identity(tensor)).hash(&mut hasher);
+    }
+    // Above zero, and within what a file's offset can say.
+    (hasher.finish() >> 1) | 1
 }
 
 /// A dequantization folds only together with the quantization that follows.

@@ -102,6 +102,37 @@ fn a_big_folded_tensor_is_known_by_type_and_shape() {
     assert_eq!((location.location.as_str(), location.length), (FOLDED_LOCATION, Some(4_000_000)));
 }
 
+const CONV_BN: &str = "(float[N, 1, 8, 8] x) => (float[N, 2, 8, 8] y)
+    <float[2, 1, 1, 1] w = {1,2}, float[2] s = {1,1}, float[2] b = {0,0}, float[2] m = {0,0}, float[2] v = {1,1}>
+    { c = Conv(x, w)  y = BatchNormalization(c, s, b, m, v) }";
+
+/// What `AddInitializerWithOrtValue` makes is as inline as what the file holds (1.31).
+#[test]
+fn small_weights_that_a_fusion_makes_lie_with_the_small_weights_of_the_file() {
+    let options = RewriteOptions { level: Level::Basic, ..RewriteOptions::default() };
+    let outcome = rewrite(&model_of(13, CONV_BN), &options, None);
+    let program = crate::lower::lower(&outcome.model);
+    let weights: Vec<_> = program.weights.iter().map(|weight| (weight.bytes.get(), weight.external)).collect();
+    assert_eq!(weights, [(8, false), (8, false)]);
+}
+
+const TWINS: &str = "(float[1000, 1000] x) => (float[1000, 1000] y)
+    <int64[2] r = {1000,1000}, int64[2] s = {1000,1000}>
+    { a = ConstantOfShape <value = float {1}> (r)  b = ConstantOfShape <value = float {1}> (s)
+      c = ConstantOfShape <value = float {2}> (s)  d = Sum(x, a, b)  y = Add(d, c) }";
+
+/// Packed copies of equal weights are shared, folded ones too.
+#[test]
+fn big_tensors_folded_alike_from_equal_constants_are_equal() {
+    let options = RewriteOptions { level: Level::Basic, ..RewriteOptions::default() };
+    let outcome = rewrite(&model_of(13, TWINS), &options, None);
+    let program = crate::lower::lower(&outcome.model);
+    let [a, b, c] = ["a", "b", "c"].map(|name| {
+        program.weights.iter().find(|weight| program.value(weight.value).name == name).expect("it was folded").identity
+    });
+    assert!(a == b && b != c, "{a} {b} {c}");
+}
+
 #[test]
 fn folding_stops_at_the_size_cap() {
     let options =

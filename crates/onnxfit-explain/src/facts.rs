@@ -131,11 +131,11 @@ impl<'a> Facts<'a> {
 
     /// Whether the failing node computes attention scores (rows x heads x length x length).
     pub(crate) fn on_attention(&self) -> bool {
-        let op = self.op_type.as_deref().unwrap_or("");
-        let name = self.node.as_deref().unwrap_or("").to_ascii_lowercase();
-        let named = name.contains("attn") || name.contains("attention");
-        matches!(op, "Attention" | "MultiHeadAttention" | "PackedAttention")
-            || (named && matches!(op, "Add" | "Softmax" | "MatMul" | "Div" | "Mul" | "Where" | "FusedMatMul" | "Sub"))
+        crate::attention::computes_scores(
+            self.node.as_deref().unwrap_or(""),
+            self.op_type.as_deref().unwrap_or(""),
+            self.context.model,
+        )
     }
 
     /// Whether the failing node looks words up in a table: rows x length x width.

@@ -9,6 +9,7 @@
 //! registry line: one per wrapper (`dialects`), per message form (`forms`), per cause (`causes`).
 
 mod advice;
+mod attention;
 mod causes;
 mod clean;
 mod context;

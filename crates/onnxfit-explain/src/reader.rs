@@ -126,7 +126,17 @@ impl LogReader {
     }
 
     /// Reads one more piece of the log.
-    pub fn feed(&mut self, mut chunk: &[u8]) {
+    pub fn feed(&mut self, chunk: &[u8]) {
+        // Two bytes a character (UTF-16), as Windows redirects: half of them are zero.
+        if memchr::memchr(0, chunk).is_some() {
+            let without: Vec<u8> = chunk.iter().copied().filter(|byte| *byte != 0).collect();
+            self.feed_text(&without);
+        } else {
+            self.feed_text(chunk);
+        }
+    }
+
+    fn feed_text(&mut self, mut chunk: &[u8]) {
         while !chunk.is_empty() {
             let room = LINE_BYTES_MAX.saturating_sub(self.pending.len()).max(1);
             let window = &chunk[..chunk.len().min(room)];

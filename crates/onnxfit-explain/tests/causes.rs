@@ -194,6 +194,47 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("arena_never_shrinks", "the service's VRAM never comes back down after a burst of requests"),
     ("dynamic_shape_fragmentation", "GPU memory of the worker grows steadily, page by page"),
     ("other_framework_oom", "CUDA error: out of memory\n  current device: 1, in function alloc at ggml-cuda.cu:1"),
+    ("host_ram", "System.OutOfMemoryException\n  HResult=0x8007000E\n   at Reader.ReadAll()"),
+    ("host_ram", "the container is limited to 4 GB and gets killed while the model loads"),
+    ("not_oom_illegal_memory_access", "my title: CUDA failure 700 while running the model"),
+    ("not_oom_illegal_memory_access", "malloc(): invalid size (unsorted)"),
+    ("not_oom_driver_or_arch", "\"CUDA driver version is insufficent for CUDA runtime version\" is raised"),
+    (
+        "not_oom_cudnn_version_mismatch",
+        "CUDNN failure 3: CUDNN_STATUS_BAD_PARAM ; GPU=0 ; hostname=a ; expr=cudnnAddTensor(handle, &alpha);",
+    ),
+    ("ambiguous_not_initialized", "Could not create cudnn handle: CUDNN_STATUS_NOT_INITIALIZED"),
+    (
+        "other_framework_oom",
+        "failed to allocate 2.00G (2147483648 bytes) from device: CUDA_ERROR_OUT_OF_MEMORY: out of memory",
+    ),
+    (
+        "not_oom_fp16_type_mismatch",
+        "Type parameter (T) of Optype (Add) bound to different types (tensor(float16) and tensor(float) in node (Add_2).",
+    ),
+    ("not_oom_fp16_type_mismatch", "Unexpected input data type. Actual: (tensor(float)) , expected: (tensor(float16))"),
+    (
+        "not_oom_shape_validation",
+        "Non-zero status code returned while running GroupQueryAttention node. Name:'/attn' Status Message: cos_cache dimension 0 must be at least the total length, expected 4096",
+    ),
+    (
+        "not_oom_uninitialised_options",
+        "provider_options_utils.h:31 EnumToName Failed to map enum value to name: 4147200",
+    ),
+    ("not_oom_thread_unsafe_kernel", "parallel execution on CUDA ends in a segmentation fault"),
+    ("not_oom_no_device", "on a machine with no GPU the service crashes inside libonnxruntime_providers_cuda"),
+    (
+        "trt_workspace",
+        "Could not find any implementation for node conv1.\nThe log before it says that tactics were skipped: out of memory",
+    ),
+    ("multiple_sessions", "GPU is out of memory; I was loading the model twice by mistake"),
+    ("session_reload_leak", "GPU memory leak when loading a model fails and is tried again"),
+    ("unknown_vram_exhausted", "hip.cpp:109: allocate_gpu: Memory not available to allocate buffer: 251658240"),
+    ("arena_never_shrinks", "推理之后显存无法释放"),
+    (
+        "unknown_vram_exhausted",
+        "F a i l e d   t o   a l l o c a t e   m e m o r y   f o r   r e q u e s t e d   b u f f e r   o f   s i z e   4 4 4 3 3 4 0 8",
+    ),
 ];
 
 #[test]
@@ -286,4 +327,37 @@ fn reads_the_size_with_the_model() {
     let explanation = explain_with(log.as_bytes(), &context);
     assert_eq!(explanation.readings[0].product, "500 x 16 x 512^2 x 4");
     assert_eq!(explanation.causes[0].id, "single_tensor_too_large");
+}
+
+#[test]
+fn reads_text_of_two_bytes_a_character_at_any_length() {
+    let mut log = "nothing to see here\n".repeat(20_000);
+    log += "Failed to allocate memory for requested buffer of size 44433408\n";
+    let wide: Vec<u8> = log.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let explanation = explain(&wide);
+    assert_eq!(explanation.is_oom, Some(true));
+    assert_eq!(explanation.requested_bytes, Some(onnxfit_base::Bytes(44_433_408)));
+}
+
+#[test]
+fn does_not_take_a_slow_worker_for_a_full_machine() {
+    let slow = "[CRITICAL] WORKER TIMEOUT (pid:7)\n[ERROR] Worker (pid:7) was sent SIGKILL! Perhaps out of memory?";
+    assert_eq!(explain(slow.as_bytes()).is_oom, None);
+    let killed = "[ERROR] Worker (pid:7) was sent SIGKILL! Perhaps out of memory?";
+    assert_eq!(explain(killed.as_bytes()).is_oom, Some(true));
+}
+
+#[test]
+fn calls_no_projection_attention_scores() {
+    let text = |node: &str| {
+        format!(
+            "Non-zero status code returned while running MatMul node. Name:'{node}' Status Message: Failed to allocate memory for requested buffer of size 805306368"
+        )
+    };
+    let says_scores = |node: &str| {
+        let causes = explain(text(node).as_bytes()).causes;
+        causes.iter().any(|cause| cause.evidence.iter().any(|line| line.contains("attention scores")))
+    };
+    assert!(says_scores("/layer.0/attention/MatMul"));
+    assert!(!says_scores("/layer.0/attention/k_lin/MatMul"));
 }

@@ -25,6 +25,7 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
         && model < 50 << 20
         && used > 20 * model
         && used < 4 << 30
+        && words!(facts, r"\bgpu|vram|cuda|video memory|nvidia|torch").is_some()
     {
         return Some(Verdict::words(
             84,

@@ -23,6 +23,7 @@ pub(crate) const RULE: Rule = Rule {
 fn judge(facts: &Facts<'_>) -> Option<Verdict> {
     const MESSAGES: &[&str] = &[
         "std_bad_alloc",
+        "dotnet_out_of_memory",
         "host_cannot_allocate",
         "container_killed",
         "kernel_killed",
@@ -52,6 +53,11 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
         }
         return None;
     }
+    if let Some(hit) = facts.hit("signal_killed").filter(|hit| hit.kind == Kind::Ambiguous) {
+        let mut verdict = Verdict::of(44, hit);
+        verdict.add("the server kills a worker that does not answer in time: slow loading looks the same".to_owned());
+        return Some(verdict);
+    }
     if let Some(hit) =
         facts.hit("docker_stats").filter(|_| facts.primary.as_ref().is_some_and(|hit| hit.kind == Kind::Trace))
     {
@@ -62,7 +68,7 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
     }
     if let Some(said) = words!(
         facts,
-        r"per-thread scratch|\bmlas\b|\brss\b|\bram %|host (?:memory|ram)|system (?:memory|ram)|cpu (?:memory|ram)|java heap|wasm|webassembly|\bpod\b.{0,60}(?:killed|oom)|container .{0,40}(?:killed|memory limit)|exit code 137|exec_die 137|\boom[- ]kill|\blambda\b|unexpected eof|error reading from server: eof|\beof\b"
+        r"per-thread scratch|\bmlas\b|\brss\b|\bram %|host (?:memory|ram)|system (?:memory|ram)|cpu (?:memory|ram)|java heap|wasm|webassembly|\b(?:pods?|containers?)\b[^.\n]{0,80}(?:killed|\boom|memory limit|out of memory)|posix_memalign|partition_?alloc|\bram\b .{0,20}\bswap\b|swap (?:space|file|memory)|exit code 137|exec_die 137|\boom[- ]kill|\blambda\b|unexpected eof|error reading from server: eof|\beof\b"
     ) {
         return Some(Verdict::words(74, [said]));
     }

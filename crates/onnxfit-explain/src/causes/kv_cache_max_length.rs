@@ -25,7 +25,10 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
     let length = pattern.contains("max_length")
         || pattern.contains("max length")
         || pattern.contains("context_length")
-        || pattern.contains("context length");
+        || pattern.contains("context length")
+        || pattern.contains("long context")
+        || pattern.contains("long-context")
+        || pattern.contains("context window");
     let cache = ["genai", "kv cache", "kv-cache", "kv_cache", "past_present", "past_key", "generator"]
         .iter()
         .any(|word| pattern.contains(word));

@@ -59,6 +59,11 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
     ) {
         return Some(Verdict::words(70, [said]));
     }
+    if let Some(said) =
+        words!(facts, r"\bload(?:s|ed|ing)?\b[^.\n]{0,40}\b(?:twice|(?:two|three|several|many) times|more than once)\b")
+    {
+        return Some(Verdict::words(67, [said]));
+    }
     if let Some(said) = words!(
         facts,
         r"\b507\b|each (?:model|session|instance|worker)|(?:several|multiple|many|two|three|four|five|six|both|[2-9]|\d\d+) (?:(?:onnx|small|large|big|different|separate|worker|gpu|python|inference) )?(?:models?|sessions|instances|workers|process(?:es|ing)?|multi\w*process\w*)\b|multi-?model|instance_group|number of instances|per instance|model instances?|share (?:weights|the session|one session|memory between)"

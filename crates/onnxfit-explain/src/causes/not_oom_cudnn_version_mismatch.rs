@@ -24,6 +24,12 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
     {
         return Some(Verdict::of(93, hit));
     }
+    let refused = |hit: &&crate::forms::Hit| hit.status.contains("BAD_PARAM") || hit.status.contains("INVALID_VALUE");
+    if let Some(hit) = facts.primary.as_ref().filter(|hit| hit.kind == Kind::NotMemory).filter(refused) {
+        let mut verdict = Verdict::of(64, hit);
+        verdict.add("the library refused the call's arguments; memory was not asked for".to_owned());
+        return Some(verdict);
+    }
     let hit = facts.primary.as_ref().filter(|hit| hit.kind == Kind::NotMemory && hit.form.starts_with("ep_"))?;
     let said = words!(facts, r"mismatch|incompatible (?:cudnn|cuda|cublas)|compiled (?:with|against) .{0,40}but|(?:cudnn|cublas)\w* .{0,20}(?:pair|different version)").or_else(|| {
         let text = facts.text.to_lowercase();

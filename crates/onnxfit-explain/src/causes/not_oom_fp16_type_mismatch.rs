@@ -9,7 +9,7 @@ use super::{Oom, Rule, Verdict};
 
 pub(crate) const RULE: Rule = Rule {
     id: "not_oom_fp16_type_mismatch",
-    meaning: "A conversion to half precision left two types at one node",
+    meaning: "Two types of numbers meet at a node or an input that takes one, as conversions to half precision leave them",
     memory: Memory::Unknown,
     oom: Oom::No,
     judge,

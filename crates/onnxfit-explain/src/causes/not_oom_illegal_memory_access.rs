@@ -20,7 +20,8 @@ pub(crate) const RULE: Rule = Rule {
 fn judge(facts: &Facts<'_>) -> Option<Verdict> {
     let hit = facts.primary.as_ref().filter(|hit| hit.kind == Kind::NotMemory)?;
     let status = hit.status.to_ascii_lowercase();
-    let illegal = status.contains("illegal memory")
+    let illegal = hit.form == "illegal_memory_access"
+        || status.contains("illegal memory")
         || status.contains("misaligned")
         || status.contains("illegaladdress")
         || status.contains("launch fail")

@@ -4,6 +4,7 @@ use crate::advice::{LOOK_AT_CARD, NOT_MORE_MEMORY, SERIALIZE_RUNS};
 use crate::explanation::Memory;
 use crate::facts::Facts;
 use crate::forms::Kind;
+use crate::words::words;
 
 use super::{Oom, Rule, Verdict};
 
@@ -18,6 +19,14 @@ pub(crate) const RULE: Rule = Rule {
 };
 
 fn judge(facts: &Facts<'_>) -> Option<Verdict> {
+    if !facts.has_machine_message() {
+        let crashed = words!(facts, r"seg(?:mentation )?-?fault|sigsegv|access violation|0xc0000005")?;
+        let at_once = words!(
+            facts,
+            r"parallel (?:execution|executor|mode)|ort_parallel|sequential execution|concurren\w+|(?:several|multiple|many|two) threads|multi-?thread\w*"
+        )?;
+        return Some(Verdict::words(56, [crashed, at_once]));
+    }
     let hit =
         facts.primary.as_ref().filter(|hit| hit.kind == Kind::Ambiguous && hit.library.as_deref() == Some("CUBLAS"))?;
     let inner_call = hit.status.contains("INTERNAL_ERROR") && hit.expression.contains("Gemm");

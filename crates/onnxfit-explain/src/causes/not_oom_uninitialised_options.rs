@@ -18,6 +18,10 @@ pub(crate) const RULE: Rule = Rule {
 };
 
 fn judge(facts: &Facts<'_>) -> Option<Verdict> {
+    // An enumeration of the options with a number that no build has.
+    if let Some(hit) = facts.hit("unknown_option_value") {
+        return Some(Verdict::of(82, hit));
+    }
     let lower = facts.text.to_lowercase();
     let structure = lower.contains("ortcudaprovideroptions");
     let unset =

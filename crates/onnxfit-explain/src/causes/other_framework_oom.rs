@@ -20,7 +20,16 @@ pub(crate) const RULE: Rule = Rule {
 fn judge(facts: &Facts<'_>) -> Option<Verdict> {
     let hit = facts.primary.as_ref().filter(|hit| {
         hit.kind == Kind::NotMemory
-            && matches!(hit.form, "torch_oom" | "ctranslate2_oom" | "xla_oom" | "paddle_oom" | "llama_cpp_oom")
+            && matches!(
+                hit.form,
+                "torch_oom"
+                    | "ctranslate2_oom"
+                    | "xla_oom"
+                    | "paddle_oom"
+                    | "llama_cpp_oom"
+                    | "tf_device_oom"
+                    | "driver_api_oom"
+            )
     })?;
     Some(Verdict::of(90, hit))
 }

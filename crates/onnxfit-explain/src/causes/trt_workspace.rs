@@ -3,6 +3,7 @@
 use crate::advice::{BIGGER_GPU, FREE_THE_CARD, NOT_SAME_AS_REQUESTED, NOT_SHRINKAGE, SMALLER_BATCH, TRT_WORKSPACE};
 use crate::explanation::Memory;
 use crate::facts::Facts;
+use crate::forms::Kind;
 
 use super::{Oom, Rule, Verdict};
 
@@ -17,6 +18,11 @@ pub(crate) const RULE: Rule = Rule {
 };
 
 fn judge(facts: &Facts<'_>) -> Option<Verdict> {
+    // TensorRT names a build that ran out by the node it had no way left to run.
+    if let Some(hit) = facts.primary.as_ref().filter(|hit| hit.form == "trt_no_engine" && hit.kind == Kind::Fatal) {
+        let said = crate::decide::says_out_of_memory(facts) || facts.text.contains("OOM");
+        return said.then(|| Verdict::of(60, hit));
+    }
     let hit = facts.out_of_memory()?;
     if let Some(short) = facts.hit("trt_insufficient_workspace") {
         return Some(Verdict::of(84, short));

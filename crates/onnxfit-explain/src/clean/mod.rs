@@ -7,6 +7,7 @@
 mod ansi;
 mod escapes;
 mod prefixes;
+mod spread;
 mod wrapping;
 
 /// A log after cleaning, in two readings.
@@ -25,6 +26,10 @@ pub(crate) fn clean(raw: &[u8]) -> Clean {
     let mut dialects = Vec::new();
     let text = String::from_utf8_lossy(raw);
     let text = text.replace("\r\n", "\n").replace(['\r', '\u{b}', '\u{c}'], "\n").replace('\0', "");
+    let (text, was_spread) = spread::join(&text);
+    if was_spread {
+        dialects.push("spread");
+    }
     let (text, had_ansi) = ansi::strip(&text);
     if had_ansi {
         dialects.push("ansi");

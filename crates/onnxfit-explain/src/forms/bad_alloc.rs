@@ -10,6 +10,12 @@ pub(super) const FORMS: &[Form] = &[
         refine: as_is,
     },
     Form {
+        id: "dotnet_out_of_memory",
+        kind: Kind::OutOfMemory,
+        pattern: r"System\.OutOfMemoryException(?: HResult=0x8007000E)?",
+        refine: as_is,
+    },
+    Form {
         id: "host_cannot_allocate",
         kind: Kind::OutOfMemory,
         pattern: r"(?:DefaultCPUAllocator: (?:can't allocate memory|not enough memory): you tried to allocate (?P<requested>\d+) bytes|\bCannot allocate memory\b|(?:numpy\.[\w.]*)?_ArrayMemoryError|\bMemoryError\b: |mmap failed: Cannot allocate)",

@@ -64,6 +64,8 @@ fn judge(hit: &mut Hit, groups: &Captures<'_>, text: &str) -> bool {
         "invalid device",
         "arch_mismatch",
         "not_supported",
+        "bad_param",
+        "invalid_value",
         "version_mismatch",
         "system not yet initialized",
         "forward compatibility",

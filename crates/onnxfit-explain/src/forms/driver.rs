@@ -13,7 +13,7 @@ pub(super) const FORMS: &[Form] = &[
     Form {
         id: "driver_or_arch",
         kind: Kind::NotMemory,
-        pattern: r"(?i:CUDA driver version is insufficient|the provided PTX was compiled with an unsupported toolchain|gpu architecture \S+ is not supported)",
+        pattern: r"(?i:CUDA driver version is insuffici?ent|the provided PTX was compiled with an unsupported toolchain|gpu architecture \S+ is not supported)",
         refine: as_is,
     },
 ];

@@ -18,8 +18,8 @@ pub(super) const FORMS: &[Form] = &[
     Form {
         id: "signal_killed",
         kind: Kind::OutOfMemory,
-        pattern: r"(?:signal: killed\b|Signal 9 \(SIGKILL\)|was sent SIGKILL! Perhaps out of memory|WORKER TIMEOUT.{0,80}SIGKILL)",
-        refine: as_is,
+        pattern: r"(?:signal: killed\b|Signal 9 \(SIGKILL\)|was sent SIGKILL! Perhaps out of memory|was terminated due to signal 9\b)",
+        refine: unless_too_slow,
     },
 ];
 
@@ -27,4 +27,13 @@ pub(super) const FORMS: &[Form] = &[
 fn not_false(hit: &mut super::Hit, _: &regex::Captures<'_>, text: &str) -> bool {
     let rest = text[hit.end..].trim_start_matches(['"', ':', ' ', '=']);
     !rest.starts_with("false") && !rest.starts_with("False")
+}
+
+/// gunicorn asks "Perhaps out of memory?" of every SIGKILL, also of those it sends itself to a
+/// worker that did not answer in time.
+fn unless_too_slow(hit: &mut super::Hit, _: &regex::Captures<'_>, text: &str) -> bool {
+    if text[..hit.at].contains("WORKER TIMEOUT") {
+        hit.kind = Kind::Ambiguous;
+    }
+    true
 }

@@ -16,10 +16,12 @@ mod cuda_name;
 mod directml;
 mod docker_stats;
 mod driver;
+mod illegal;
 mod java;
 mod kill;
 mod memory_pattern;
 mod mempool;
+mod migraphx;
 mod not_enough_space;
 mod other_frameworks;
 mod pinned;
@@ -31,6 +33,7 @@ mod sagemaker;
 mod shape;
 mod shrink_list;
 mod smi;
+mod status_name;
 mod tensorrt;
 mod type_error;
 mod wasm;
@@ -111,6 +114,7 @@ const REGISTRY: &[&[Form]] = &[
     arena_cut::FORMS,
     arena_trace::FORMS,
     mempool::FORMS,
+    migraphx::FORMS,
     memory_pattern::FORMS,
     cuda_call::FORMS,
     cuda_executing::FORMS,
@@ -121,6 +125,8 @@ const REGISTRY: &[&[Form]] = &[
     tensorrt::FORMS,
     provider_load::FORMS,
     driver::FORMS,
+    illegal::FORMS,
+    status_name::FORMS,
     pinned::FORMS,
     shrink_list::FORMS,
     type_error::FORMS,

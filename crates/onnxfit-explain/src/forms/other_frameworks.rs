@@ -36,6 +36,14 @@ pub(super) const FORMS: &[Form] = &[
         refine: without_a_size,
     },
     Form {
+        id: "tf_device_oom",
+        kind: Kind::NotMemory,
+        pattern: r"failed to allocate [\d.]+[KMGT]?i?B? \((?P<requested>\d+) bytes\) from device: CUDA_ERROR_OUT_OF_MEMORY",
+        refine: as_is,
+    },
+    // ONNX Runtime prints the names of the runtime API; these are the driver API's.
+    Form { id: "driver_api_oom", kind: Kind::NotMemory, pattern: r"CUDA_ERROR_OUT_OF_MEMORY", refine: as_is },
+    Form {
         id: "ctranslate2_oom",
         kind: Kind::NotMemory,
         pattern: r"CUDA failed with error out of memory",

@@ -5,6 +5,6 @@ use super::{Form, Kind, as_is};
 pub(super) const FORMS: &[Form] = &[Form {
     id: "safeint_overflow",
     kind: Kind::Ambiguous,
-    pattern: r"SafeIntOnOverflow\(\)(?: Integer overflow)?",
+    pattern: r"SafeIntOnOverflow(?:\(\))?(?: Integer overflow)?",
     refine: as_is,
 }];

@@ -5,12 +5,26 @@ use regex::Captures;
 
 use super::{Form, Hit, Kind};
 
-pub(super) const FORMS: &[Form] = &[Form {
-    id: "type_error",
-    kind: Kind::NotMemory,
-    pattern: r"Type Error: Type (?:parameter \(\w+\)(?: of Optype \((?P<op>\w+)\))? bound to different types|\(?'?tensor\(\w+\)'?\)? of (?:output|input) arg)(?:[^\n]{0,200}?\bnode \((?P<node>[^)\n]*)\))?",
-    refine: name_the_operator,
-}];
+pub(super) const FORMS: &[Form] = &[
+    Form {
+        id: "type_error",
+        kind: Kind::NotMemory,
+        pattern: r"(?:Type Error: )?Type (?:parameter \(\w+\)(?: of Optype \((?P<op>\w+)\))? bound to different types|\(?'?tensor\(\w+\)'?\)? of (?:output|input) arg)(?:[^\n]{0,200}?\bnode \((?P<node>[^)\n]*)\))?",
+        refine: name_the_operator,
+    },
+    Form {
+        id: "type_error",
+        kind: Kind::NotMemory,
+        pattern: r"Unexpected input data type\. Actual: \(tensor\((?P<actual>\w+)\)\) ?, expected: \(tensor\((?P<expected>\w+)\)\)",
+        refine: of_floats,
+    },
+];
+
+/// An input of the wrong precision comes from a conversion; other types come from the caller.
+fn of_floats(_: &mut Hit, groups: &Captures<'_>, _: &str) -> bool {
+    let float = |name: &str| groups.name(name).is_some_and(|kind| kind.as_str().contains("float"));
+    float("actual") && float("expected")
+}
 
 /// Exporters name nodes `Add_11`: the operator is in the name when the text leaves it out.
 fn name_the_operator(hit: &mut Hit, _: &Captures<'_>, _: &str) -> bool {

@@ -1,6 +1,6 @@
 //! Applying a patch: on a copy, checked, then swapped in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use onnxfit_onnx::proto::TensorProto;
@@ -37,6 +37,7 @@ impl Graph {
             self.apply_edit(patch, edit, &mut placed)?;
         }
         self.place_nodes(&placed);
+        self.label_uniquely(patch.base_nodes);
         self.capture_anew(patch)?;
         self.index_uses();
         // A changed graph is written in topological order, as ONNX asks; a cycle is the checker's to name.
@@ -250,6 +251,26 @@ impl Graph {
             n += 1;
         }
         candidate
+    }
+
+    /// ONNX Runtime refuses two nodes of one name (`Graph::VerifyNodeAndOpMatch`, 1.31): a new node,
+    /// one from `first_new` on, whose name is taken gets a number.
+    fn label_uniquely(&mut self, first_new: usize) {
+        let (old, new) = self.nodes.split_at_mut(first_new);
+        let wanted: HashSet<&str> = new.iter().flatten().map(|node| node.name.as_str()).collect();
+        let old = old.iter().flatten().map(|node| node.name.as_str());
+        let mut taken: HashSet<String> = old.filter(|name| wanted.contains(name)).map(str::to_owned).collect();
+        for node in new.iter_mut().flatten().filter(|node| !node.name.is_empty()) {
+            let mut candidate = node.name.clone();
+            let mut n = 1;
+            while !taken.insert(candidate.clone()) {
+                candidate = format!("{}_{n}", node.name);
+                n += 1;
+            }
+            if candidate != node.name {
+                Arc::make_mut(node).name = candidate;
+            }
+        }
     }
 
     fn place_nodes(&mut self, placed: &[(Place, NodeId)]) {

@@ -47,6 +47,23 @@ fn inserts_a_node_between_two() {
     .assert_eq(&graph.to_string());
 }
 
+/// Exporters name nodes after what they make, so the name of a cast of an output may be taken.
+#[test]
+fn a_new_node_gets_a_name_that_no_other_has() {
+    let mut named = graph_proto("x", "y", &["a = Relu(x)", "y = Exp(a)"]);
+    named.node[0].name = Some("y".to_owned());
+    let mut graph = Graph::from_proto(&named).unwrap();
+    let y = graph.value_named("y").unwrap();
+    let mut patch = Patch::new(&graph, "casts");
+    for _ in 0..2 {
+        let cast = patch.add_value("z", ValueType::Unknown);
+        patch.add_node(Place::End, NewNode::new("Cast", "y", &[y], &[cast]).with("to", AttributeValue::Int(10)));
+    }
+    graph.apply(&patch).unwrap();
+    let names: Vec<_> = graph.nodes().map(|(_, node)| node.name.as_str()).collect();
+    assert_eq!(names, ["y", "", "y_1", "y_2"]);
+}
+
 #[test]
 fn a_failing_patch_leaves_the_graph_as_it_was() {
     let mut graph = graph("x", "y", &["a = Relu(x)", "y = Exp(a)"]);

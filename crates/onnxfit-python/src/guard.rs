@@ -8,6 +8,7 @@ use onnxfit::runtime::OutOfMemory;
 use onnxfit::runtime::guard::{
     BytesNeeded, Counted, Cut, Job, LearnedLimits, Piece, Planner, PlannerOptions, Situation,
 };
+use onnxfit::runtime::live::LiveFile;
 use onnxfit::{Bytes, GuardSetup, Model, OptimizationLevel, Provider, Request, guard_plan};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -26,6 +27,16 @@ struct State {
     needs: Box<dyn BytesNeeded>,
     learned: Option<LearnedLimits>,
     warning: Option<String>,
+    live: Option<LiveFile>,
+}
+
+impl State {
+    /// Says to `onnxfit watch` how it goes. What the arena holds cannot be asked from here.
+    fn tell(&mut self, sizes: &[u64], rows: u64) {
+        if let Some(live) = self.live.as_mut().filter(|live| live.is_due()) {
+            live.tell_runs(self.needs.bytes_bound(sizes, rows), self.planner.counts().runs);
+        }
+    }
 }
 
 /// A request under way.
@@ -45,7 +56,7 @@ type Verdict = (&'static str, Option<String>, Option<String>, Option<String>, Op
 impl PyGuard {
     #[new]
     #[pyo3(signature = (model, *, cuda = false, level = "all", mem_pattern = true, threads = 2, limit = None,
-        on = None, batch_dim = None, learned = None))]
+        on = None, batch_dim = None, learned = None, device = None))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords")]
     fn new(
         py: Python<'_>,
@@ -58,6 +69,7 @@ impl PyGuard {
         on: Option<String>,
         batch_dim: Option<String>,
         learned: Option<PathBuf>,
+        device: Option<u32>,
     ) -> PyResult<Self> {
         let level = match level {
             "disable" => OptimizationLevel::Disable,
@@ -76,7 +88,8 @@ impl PyGuard {
                 request = request.on(&on).map_err(fail)?;
             }
             let setup = GuardSetup { batch_dim, learned, offline: true, ..GuardSetup::default() };
-            let model = Model::open(&model).map_err(fail)?;
+            let path = model;
+            let model = Model::open(&path).map_err(fail)?;
             let plan = guard_plan(&model, &request, &setup).map_err(fail)?;
             let names = model.graph().graph.required_inputs().map(|id| model.graph().graph.value(id).name.clone());
             let mut planner = Planner::new(PlannerOptions { limit: plan.options.limit });
@@ -84,7 +97,8 @@ impl PyGuard {
             if let Some(learned) = &plan.options.learned {
                 warning = learned.recall(&mut planner).err().map(|error| error.to_string());
             }
-            let state = State { planner, needs: plan.options.needs, learned: plan.options.learned, warning };
+            let live = LiveFile::announce(&path, device, planner.limit().map(Bytes::get));
+            let state = State { planner, needs: plan.options.needs, learned: plan.options.learned, warning, live };
             Ok(Self {
                 state: Arc::new(Mutex::new(state)),
                 names: names.collect(),
@@ -206,6 +220,7 @@ impl PyJob {
         let mut state = lock(&self.state);
         let State { planner, needs, .. } = &mut *state;
         planner.succeeded(&mut self.job, &piece, &mut Asked { needs: &**needs, sizes: &self.sizes });
+        state.tell(&self.sizes, piece.rows.end - piece.rows.start);
     }
 
     /// The rows did not run, and this was said.

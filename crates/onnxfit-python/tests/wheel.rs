@@ -68,6 +68,11 @@ fn the_wheel_brings_the_drop_in_the_command_and_the_notebook() {
     assert!(table.lines().count() > 20 && !table.contains("DIFFERS"), "{table}");
     println!("{table}");
 
+    let mut soak = Command::new(venv.join("bin/python"));
+    without_library(soak.arg(here.join("tests/python/soak.py")).arg("150"));
+    let output = ran("the soak", &mut soak);
+    println!("{}", String::from_utf8_lossy(&output.stdout));
+
     let mut command = Command::new(venv.join("bin/onnxfit"));
     let model = here.join("../../examples/resnet50/model.onnx");
     without_library(command.arg("check").arg(&model).args(["--on", "T4", "--dim", "batch=8"]));

@@ -15,6 +15,8 @@ pub struct WatchView {
     pub unix_seconds: u64,
     /// The driver's version.
     pub driver: Option<String>,
+    /// Why no GPU is shown, where no driver could be asked.
+    pub note: Option<String>,
     /// Each GPU.
     pub gpus: Vec<GpuView>,
     /// Sessions of onnxfit on the CPU's arena.
@@ -64,14 +66,16 @@ pub struct SessionView {
     pub pid: u32,
     /// The model.
     pub model: String,
-    /// What the arena has taken.
-    pub held_bytes: Size,
+    /// What the arena has taken; `null` where it cannot be asked.
+    pub held_bytes: Option<Size>,
     /// What of it is in use.
-    pub used_bytes: Size,
+    pub used_bytes: Option<Size>,
     /// The most that was ever in use.
-    pub peak_used_bytes: Size,
+    pub peak_used_bytes: Option<Size>,
     /// The arena's limit.
     pub limit_bytes: Option<Size>,
+    /// What the last run was predicted to take, where that was told.
+    pub predicted_bytes: Option<Size>,
     /// Runs so far.
     pub n_runs: u64,
 }
@@ -83,6 +87,9 @@ const BAR_CELLS: u64 = 30;
 pub fn write_text(out: &mut impl Write, view: &WatchView) -> io::Result<()> {
     if let Some(driver) = &view.driver {
         writeln!(out, "NVIDIA driver {driver}")?;
+    }
+    if let Some(note) = &view.note {
+        writeln!(out, "{note}")?;
     }
     for gpu in &view.gpus {
         let busy = gpu.utilization_percent.map_or_else(String::new, |percent| format!(", {percent} % busy"));
@@ -132,16 +139,16 @@ pub fn write_text(out: &mut impl Write, view: &WatchView) -> io::Result<()> {
 
 fn write_session(out: &mut impl Write, session: &SessionView) -> io::Result<()> {
     let limit = session.limit_bytes.map_or_else(String::new, |limit| format!(", limit {limit}"));
-    writeln!(
-        out,
-        "            {} arena [{}] {} used of {} held, most {}{limit}, {} runs",
-        session.model,
-        bar(session.used_bytes.0.get(), session.held_bytes.0.get()),
-        session.used_bytes,
-        session.held_bytes,
-        session.peak_used_bytes,
-        session.n_runs
-    )
+    let predicted =
+        session.predicted_bytes.map_or_else(String::new, |bytes| format!(", the last predicted to take {bytes}"));
+    let arena = match (session.used_bytes, session.held_bytes, session.peak_used_bytes) {
+        (Some(used), Some(held), Some(most)) => {
+            format!("[{}] {used} used of {held} held, most {most}", bar(used.0.get(), held.0.get()))
+        }
+        _ => "that cannot be asked".to_owned(),
+    };
+    let (model, n_runs) = (&session.model, session.n_runs);
+    writeln!(out, "            {model} arena {arena}{limit}, {n_runs} runs{predicted}")
 }
 
 fn bar(part: u64, whole: u64) -> String {

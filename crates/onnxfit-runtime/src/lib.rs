@@ -21,6 +21,7 @@ pub mod npz;
 mod oom;
 mod session;
 mod spec;
+mod tenant;
 mod tensor;
 #[cfg(test)]
 mod test_library;
@@ -38,5 +39,6 @@ pub use library::Library;
 pub use oom::{OutOfMemory, OutOfMemoryForm};
 pub use session::{Outputs, Session, TensorInfo};
 pub use spec::{ArenaConfig, ArenaExtend, Meter, OptimizationLevel, Provider, SessionSpec};
+pub use tenant::Tenant;
 pub use tensor::{Tensor, TensorError, Tensors};
 pub use trace::{AllocationEvent, Trace};

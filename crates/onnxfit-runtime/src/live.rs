@@ -10,13 +10,17 @@
 //! ```json
 //! {"schema":"onnxfit.live/1","pid":4711,"model":"m.onnx","device_index":0,
 //!  "held_bytes":1073741824,"used_bytes":268435456,"peak_used_bytes":805306368,
-//!  "limit_bytes":null,"n_runs":12,"updated_unix_seconds":1790000000}
+//!  "limit_bytes":null,"predicted_bytes":536870912,"n_runs":12,"updated_unix_seconds":1790000000}
 //! ```
+//!
+//! A session whose arena nobody can ask (Python's) leaves its counters `null` and says what its
+//! last run was predicted to take.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use onnxfit_base::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::ArenaStats;
@@ -27,6 +31,8 @@ pub const SCHEMA: &str = "onnxfit.live/1";
 /// Files that are looked at, and bytes of each: the folder is open to every program of the user.
 const FILES_MAX: usize = 512;
 const BYTES_MAX: u64 = 64 << 10;
+/// A session in a hurry tells this often at most.
+const TOLD_EVERY: Duration = Duration::from_millis(100);
 
 /// What one session says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,14 +45,17 @@ pub struct LiveSession {
     pub model: String,
     /// The GPU; `None` for the CPU's arena.
     pub device_index: Option<u32>,
-    /// What the arena has taken from the device.
-    pub held_bytes: u64,
+    /// What the arena has taken from the device; `None` where it cannot be asked.
+    pub held_bytes: Option<u64>,
     /// What of it is handed out.
-    pub used_bytes: u64,
+    pub used_bytes: Option<u64>,
     /// The most that was ever handed out.
-    pub peak_used_bytes: u64,
+    pub peak_used_bytes: Option<u64>,
     /// The arena's limit, if it has one.
     pub limit_bytes: Option<u64>,
+    /// What the last run was predicted to take, where that is known.
+    #[serde(default)]
+    pub predicted_bytes: Option<u64>,
     /// Runs so far.
     pub n_runs: u64,
     /// When it was written.
@@ -65,6 +74,7 @@ pub fn folder() -> Option<PathBuf> {
 pub struct LiveFile {
     path: PathBuf,
     session: LiveSession,
+    told: Option<Instant>,
 }
 
 impl LiveFile {
@@ -82,6 +92,7 @@ impl LiveFile {
     ) -> Option<Self> {
         static N_FILES: AtomicU32 = AtomicU32::new(0);
         std::fs::create_dir_all(folder).ok()?;
+        sweep(folder);
         let pid = std::process::id();
         let path = folder.join(format!("{pid}-{}.json", N_FILES.fetch_add(1, Ordering::Relaxed)));
         let name = model.file_name().unwrap_or(model.as_os_str()).to_string_lossy().into_owned();
@@ -90,25 +101,38 @@ impl LiveFile {
             pid,
             model: name,
             device_index,
-            held_bytes: 0,
-            used_bytes: 0,
-            peak_used_bytes: 0,
+            held_bytes: None,
+            used_bytes: None,
+            peak_used_bytes: None,
             limit_bytes,
+            predicted_bytes: None,
             n_runs: 0,
             updated_unix_seconds: 0,
         };
-        let mut file = Self { path, session };
+        let mut file = Self { path, session, told: None };
         file.write()?;
         Some(file)
+    }
+
+    /// Whether it is worth telling again: not long after the last time it is not.
+    pub fn is_due(&self) -> bool {
+        self.told.is_none_or(|told| told.elapsed() >= TOLD_EVERY)
     }
 
     /// Tells what the arena holds after a run, or after loading. That it cannot be written is
     /// nobody's failure: the run went well.
     pub fn tell(&mut self, arena: &ArenaStats, n_runs: u64) {
-        self.session.held_bytes = arena.total_allocated.get();
-        self.session.used_bytes = arena.in_use.get();
-        self.session.peak_used_bytes = arena.max_in_use.get();
+        self.session.held_bytes = Some(arena.total_allocated.get());
+        self.session.used_bytes = Some(arena.in_use.get());
+        self.session.peak_used_bytes = Some(arena.max_in_use.get());
+        self.tell_runs(self.session.predicted_bytes.map(Bytes), n_runs);
+    }
+
+    /// Tells how many runs there were and what the last was predicted to take.
+    pub fn tell_runs(&mut self, predicted: Option<Bytes>, n_runs: u64) {
+        self.session.predicted_bytes = predicted.map(Bytes::get);
         self.session.n_runs = n_runs;
+        self.told = Some(Instant::now());
         let _ = self.write();
     }
 
@@ -126,6 +150,24 @@ impl LiveFile {
 impl Drop for LiveFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Whether a process is there; taken for granted where there is no `/proc`.
+pub fn is_alive(pid: u32) -> bool {
+    !Path::new("/proc/self").exists() || Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// Removes what processes left that were killed.
+fn sweep(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten().take(FILES_MAX) {
+        let name = entry.file_name();
+        let name = name.to_str().and_then(|name| name.strip_suffix(".json").or(name.strip_suffix(".draft")));
+        let pid = name.and_then(|name| name.split_once('-')?.0.parse().ok());
+        if pid.is_some_and(|pid| !is_alive(pid)) {
+            // It may be swept by another just now.
+            let _ = std::fs::remove_file(entry.path());
+        }
     }
 }
 
@@ -153,8 +195,6 @@ pub fn read(folder: &Path, is_alive: impl Fn(u32) -> bool) -> Vec<LiveSession> {
 
 #[cfg(test)]
 mod tests {
-    use onnxfit_base::Bytes;
-
     use super::*;
 
     fn stats(held: u64, used: u64) -> ArenaStats {
@@ -183,10 +223,22 @@ mod tests {
         let session = &found[0];
         assert_eq!(
             (session.model.as_str(), session.held_bytes, session.used_bytes, session.n_runs),
-            ("m.onnx", 4096, 1024, 3)
+            ("m.onnx", Some(4096), Some(1024), 3)
         );
         drop(file);
         assert!(read(folder.path(), |_| true).is_empty());
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_swept_by_the_next() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let left = folder.path().join("4000000000-0.json");
+        std::fs::write(&left, "{}").expect("it can be written");
+        std::fs::write(folder.path().join("notes.json"), "{}").expect("it can be written");
+        let file = LiveFile::announce_in(folder.path(), Path::new("m.onnx"), None, None).expect("a file");
+        assert!(!left.exists() || !Path::new("/proc/self").exists());
+        assert!(folder.path().join("notes.json").exists());
+        assert!(file.is_due(), "nothing was told yet");
     }
 
     #[test]

@@ -233,6 +233,14 @@ impl Session {
         path.map(PathBuf::from).map_err(|error| RunError::from_message(Stage::Run, error.message()))
     }
 
+    /// The GPU that the session's arena is on; `None` on the host.
+    pub(crate) fn card(&self) -> Option<u32> {
+        match self.device {
+            Device::Cpu => None,
+            Device::Cuda => u32::try_from(self.device_id).ok(),
+        }
+    }
+
     /// The name of the session's arena in run options.
     pub(crate) fn arena_name(&self) -> String {
         match self.device {

@@ -34,6 +34,9 @@ pub struct SessionSetup {
     pub n_threads: u32,
     /// Install nothing.
     pub offline: bool,
+    /// A rehearsal: another session in each arena takes up to so much of it, at random.
+    #[serde(default)]
+    pub rehearsal_bytes: Option<u64>,
 }
 
 impl SessionSetup {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use onnxfit_base::{Bytes, Diagnostic};
 use onnxfit_graph::{Dim, Model as GraphModel};
 use onnxfit_runtime::guard::{Cut, Guard, GuardError, GuardOptions, LearnedLimits};
-use onnxfit_runtime::{Library, SessionSpec};
+use onnxfit_runtime::{Library, SessionSpec, Tenant};
 use onnxfit_shape::{Bindings, infer};
 
 use crate::changes::{BatchSplit, batch_split};
@@ -90,6 +90,27 @@ pub fn guard(
     let library = Library::load(Path::new(&path)).map_err(runtime_error)?;
     let guard = Guard::open(library, &plan.spec, plan.options).map_err(guard_error)?;
     Ok((guard, plan.diagnostics))
+}
+
+/// [`guard`] beside a tenant that takes up to `most` bytes of the arena: a rehearsal of a card that
+/// others share, whose memory the arena's counters do not show.
+pub fn guard_beside_tenant(
+    model: &Model,
+    request: &Request,
+    setup: &GuardSetup,
+    most: Bytes,
+    progress: &dyn Progress,
+) -> Result<Guard, Error> {
+    let GuardPlan { spec, options, .. } = guard_plan(model, request, setup)?;
+    let path = crate::library::ensure(setup.offline, progress)?;
+    progress.doing("loading the model");
+    let library = Library::load(Path::new(&path)).map_err(runtime_error)?;
+    let (session, tenant) = Tenant::beside(library, &spec, most, 1).map_err(runtime_error)?;
+    let options = GuardOptions { reads_counters: false, ..options };
+    let mut guard = Guard::over(session, options).map_err(guard_error)?;
+    guard.announce(model.file().path());
+    guard.rehearse(tenant);
+    Ok(guard)
 }
 
 impl From<GuardError> for Error {

@@ -54,7 +54,7 @@ pub use explain::{ExplainContext, explain};
 pub use fix::{FixOptions, fix};
 pub use gate::{MaxDrop, Metric};
 pub use growth::growth;
-pub use guard::{GuardPlan, GuardSetup, TwinNeeds, guard, guard_plan, smallest_sizes};
+pub use guard::{GuardPlan, GuardSetup, TwinNeeds, guard, guard_beside_tenant, guard_plan, smallest_sizes};
 pub use library::install_runtime;
 pub use measure::{
     CalibrateOptions, MeasureOptions, SweepOptions, calibrate, measure, read_calibration, sweep, write_runnable,

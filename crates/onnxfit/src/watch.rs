@@ -6,7 +6,6 @@
 mod nvml;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use onnxfit_base::Bytes;
@@ -50,26 +49,61 @@ pub struct Watch {
     only: Option<u32>,
     /// What each process held on each GPU at the reading before; `None` before the first.
     before: Option<BTreeMap<(u32, u32), Bytes>>,
+    /// Why no driver could be asked, until that was said.
+    trouble: Option<Error>,
+    note: Option<String>,
+}
+
+/// A machine whose GPUs nobody can ask for.
+struct HostOnly;
+
+impl Readings for HostOnly {
+    fn driver(&self) -> Option<String> {
+        None
+    }
+
+    fn gpus(&self) -> Result<Vec<GpuReading>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn command(&self, _: u32) -> String {
+        String::new()
+    }
 }
 
 impl Watch {
-    /// Opens NVML, which comes with NVIDIA's driver.
+    /// Opens NVML, which comes with NVIDIA's driver. Without one only sessions on the host can be
+    /// watched, and if there are none either, the first reading says so.
     ///
     /// # Errors
     ///
-    /// Where there is no driver, or it cannot be asked.
+    /// Where a GPU was asked for and there is no driver, or it cannot be asked.
     pub fn open(only: Option<u32>) -> Result<Self, Error> {
-        Ok(Self::over(Box::new(nvml::NvmlReadings::open()?), only))
+        match nvml::NvmlReadings::open() {
+            Ok(readings) => Ok(Self::over(Box::new(readings), only)),
+            Err(error) if only.is_some() => Err(error),
+            Err(error) => Ok(Self { trouble: Some(error), ..Self::over(Box::new(HostOnly), None) }),
+        }
     }
 
     /// Watches through other readings.
     pub fn over(readings: Box<dyn Readings>, only: Option<u32>) -> Self {
-        Self { readings, only, before: None }
+        Self { readings, only, before: None, trouble: None, note: None }
     }
 
     /// One reading.
+    ///
+    /// # Errors
+    ///
+    /// Where the driver does not answer, or there is none and no session on the host either.
     pub fn read(&mut self) -> Result<WatchView, Error> {
-        let sessions = live::folder().map(|folder| live::read(&folder, is_alive)).unwrap_or_default();
+        let sessions = live::folder().map(|folder| live::read(&folder, live::is_alive)).unwrap_or_default();
+        if let Some(trouble) = self.trouble.take() {
+            if sessions.is_empty() {
+                return Err(trouble);
+            }
+            self.note = Some(format!("{trouble}; only sessions on the host are shown"));
+        }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         self.view(now, &sessions)
     }
@@ -90,6 +124,7 @@ impl Watch {
             schema: "onnxfit.watch/1",
             unix_seconds,
             driver: self.readings.driver(),
+            note: self.note.clone(),
             gpus,
             host_sessions: sessions.iter().filter(|session| session.device_index.is_none()).map(session_view).collect(),
         })
@@ -143,20 +178,17 @@ impl Watch {
 }
 
 fn session_view(session: &LiveSession) -> SessionView {
+    let size = |bytes: Option<u64>| bytes.map(|bytes| Bytes(bytes).into());
     SessionView {
         pid: session.pid,
         model: session.model.clone(),
-        held_bytes: Bytes(session.held_bytes).into(),
-        used_bytes: Bytes(session.used_bytes).into(),
-        peak_used_bytes: Bytes(session.peak_used_bytes).into(),
-        limit_bytes: session.limit_bytes.map(|limit| Bytes(limit).into()),
+        held_bytes: size(session.held_bytes),
+        used_bytes: size(session.used_bytes),
+        peak_used_bytes: size(session.peak_used_bytes),
+        limit_bytes: size(session.limit_bytes),
+        predicted_bytes: size(session.predicted_bytes),
         n_runs: session.n_runs,
     }
-}
-
-/// Whether a process is there; taken for granted where there is no `/proc`.
-fn is_alive(pid: u32) -> bool {
-    !Path::new("/proc/self").exists() || Path::new(&format!("/proc/{pid}")).exists()
 }
 
 #[cfg(test)]

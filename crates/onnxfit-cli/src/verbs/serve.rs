@@ -85,6 +85,10 @@ pub(crate) struct Arguments {
     /// Write a line of OTLP JSON for each request
     #[arg(long, value_name = "FILE")]
     trace_file: Option<PathBuf>,
+    /// A rehearsal of a card that others share: a session beside each model takes up to so much of
+    /// its arena, at random
+    #[arg(long, value_name = "BYTES")]
+    rehearse_others: Option<Bytes>,
     /// Install nothing
     #[arg(long)]
     offline: bool,
@@ -112,7 +116,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
 
 /// Holds one model for a server, as [`onnxfit_server::serve`] starts it.
 pub(crate) fn worker() -> Result<u8> {
-    onnxfit_server::serve_worker(std::io::stdin().lock(), std::io::stdout().lock())?;
+    let (input, output) = onnxfit::runtime::worker::stdio()?;
+    onnxfit_server::serve_worker(input, output)?;
     Ok(0)
 }
 
@@ -132,6 +137,7 @@ fn options(arguments: &Arguments) -> Result<ServeOptions> {
         limit_bytes: arguments.arena_limit.map(Bytes::get),
         n_threads: arguments.threads,
         offline: arguments.offline,
+        rehearsal_bytes: arguments.rehearse_others.map(Bytes::get),
     };
     // A target that does not exist is an error now and not at the first request.
     session.request(session.limit_bytes)?;

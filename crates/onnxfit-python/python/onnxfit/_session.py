@@ -73,6 +73,7 @@ class InferenceSession(onnxruntime.InferenceSession):
                 on=on,
                 batch_dim=batch_dim,
                 learned=os.fspath(learned) if learned is not None else None,
+                device=int(device) if cuda is not None else None,
             )
         except ValueError as error:
             # A model that only ONNX Runtime can read runs as it would there.

@@ -3,6 +3,9 @@
 Prints a table; ends with 1 if any use differs. Needs ``onnx`` to make its models.
 """
 
+import json
+import os
+import subprocess
 import sys
 import tempfile
 import threading
@@ -14,6 +17,9 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 import onnxfit
+
+# Where sessions say to `onnxfit watch` how they are.
+os.environ["ONNXFIT_LIVE_DIR"] = tempfile.mkdtemp(prefix="onnxfit-live-")
 
 FOLDER = Path(tempfile.mkdtemp(prefix="onnxfit-drop-in-"))
 ROWS: list[tuple[str, str]] = []
@@ -252,6 +258,19 @@ def _():
     session = onnxfit.InferenceSession(PATH, options, CPU)
     session.run(None, {"x": X})
     assert Path(session.end_profiling()).is_file()
+
+
+@use("`onnxfit watch` sees the session: its model, its runs, what the last was predicted to take")
+def _():
+    session = onnxfit.InferenceSession(PATH, providers=CPU, memory_limit=64 << 20)
+    session.run(None, {"x": X})
+    command = os.path.join(os.path.dirname(sys.executable), "onnxfit")
+    said = subprocess.run([command, "watch", "--once", "--json"], capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    seen = [one for one in json.loads(said.stdout)["host_sessions"] if one["limit_bytes"] == 64 << 20]
+    assert len(seen) == 1 and seen[0]["pid"] == os.getpid() and seen[0]["model"] == "rows.onnx", seen
+    assert seen[0]["n_runs"] == 1 and seen[0]["predicted_bytes"] > 0 and seen[0]["held_bytes"] is None, seen
+    del session
 
 
 # From here on in a capped arena, where onnxruntime itself fails.

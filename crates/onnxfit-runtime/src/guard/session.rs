@@ -1,5 +1,6 @@
 //! Carries out what the planner says, with a session of ONNX Runtime's.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use onnxfit_base::Bytes;
@@ -10,8 +11,9 @@ use super::error::GuardError;
 use super::learned::LearnedLimits;
 use super::planner::{Counts, Piece, Planner, PlannerOptions};
 use super::{BytesNeeded, NothingKnown};
+use crate::live::LiveFile;
 use crate::session::bound::{Binder, Feed, RunKind, all_packed, signed};
-use crate::{ElementType, Library, RunError, Session, SessionSpec, Tensor, TensorInfo, Tensors};
+use crate::{ElementType, Library, RunError, Session, SessionSpec, Tenant, Tensor, TensorInfo, Tensors};
 
 /// Learned limits are written at most this often, and when the guard is dropped.
 const WRITTEN_EVERY: Duration = Duration::from_secs(2);
@@ -66,12 +68,22 @@ pub struct Guard {
     learned: Option<LearnedLimits>,
     written: Option<Instant>,
     unwritten: bool,
+    live: Option<LiveFile>,
+    tenant: Option<Tenant>,
 }
 
 impl Guard {
     /// Loads a model and guards it.
     pub fn open(library: &'static Library, spec: &SessionSpec, options: GuardOptions) -> Result<Self, GuardError> {
-        Self::over(Session::open(library, spec)?, options)
+        let mut guard = Self::over(Session::open(library, spec)?, options)?;
+        guard.announce(&spec.model);
+        Ok(guard)
+    }
+
+    /// Says to `onnxfit watch` that this session is there, and from now on what its arena holds.
+    pub fn announce(&mut self, model: &Path) {
+        self.live = LiveFile::announce(model, self.session.card(), self.limit().map(Bytes::get));
+        self.tell();
     }
 
     /// Guards a session that was loaded just now.
@@ -105,6 +117,8 @@ impl Guard {
             learned: options.learned,
             written: None,
             unwritten: false,
+            live: None,
+            tenant: None,
             session,
         })
     }
@@ -115,11 +129,26 @@ impl Guard {
         let shape = |name: &str| inputs.get(name).map(Tensor::shape);
         self.counted.count(self.cut.as_ref(), self.inputs.iter().map(|info| info.name.as_str()), shape);
         let answer = self.run_counted(inputs);
+        if self.live.as_ref().is_some_and(LiveFile::is_due) {
+            self.tell();
+        }
         self.unwritten |= self.planner.take_changed();
         if self.unwritten && self.written.is_none_or(|written| written.elapsed() >= WRITTEN_EVERY) {
             self.write_learned()?;
         }
         answer
+    }
+
+    /// A rehearsal: before each piece that runs, another session in the arena may take more of it or
+    /// give some back.
+    pub fn rehearse(&mut self, tenant: Tenant) {
+        self.tenant = Some(tenant);
+    }
+
+    fn tell(&mut self) {
+        if let (Some(live), Ok(arena)) = (&mut self.live, self.session.arena_stats()) {
+            live.tell(&arena, self.planner.counts().runs);
+        }
     }
 
     /// The session that is guarded.
@@ -176,6 +205,7 @@ impl Guard {
             own_bytes,
             reads_counters,
             shapes,
+            tenant,
             ..
         } = self;
         let binder = binder.as_ref().filter(|_| all_packed(inputs));
@@ -187,6 +217,7 @@ impl Guard {
         let is_known = known.is_some();
         let mut assembly = Assembly::new(outputs, known.filter(|_| binder.is_some()), counted.rows);
         while let Some(piece) = planner.next(&mut job) {
+            tenant.iter_mut().for_each(Tenant::stir);
             let run = PieceRun { infos, cut: cut.as_ref(), inputs, n_rows: counted.rows, piece: &piece };
             let result = match binder {
                 Some(binder) => run.bound(binder, &mut session.borrow_mut(), &mut assembly),

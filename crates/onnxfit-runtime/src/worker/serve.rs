@@ -3,9 +3,11 @@
 use std::io::{self, Read, Write};
 use std::time::Instant;
 
+use onnxfit_base::Bytes;
+
 use super::{Answer, Measured, Opened, Request, wire};
 use crate::live::LiveFile;
-use crate::{ArenaStats, Library, Provider, RunError, Session, SessionSpec, Tensors};
+use crate::{ArenaStats, Library, RunError, Session, SessionSpec, Tensors};
 
 /// Answers requests until the other side closes its end. An error is one of the pipe; a model's
 /// errors are answers.
@@ -64,11 +66,9 @@ fn open(library: &'static Library, spec: &SessionSpec) -> Result<(Loaded, Opened
         trace: session.take_trace(),
         seconds: start.elapsed().as_secs_f64(),
     };
-    let device = match spec.provider {
-        Provider::Cpu => None,
-        Provider::Cuda { .. } => Some(0),
-    };
-    let mut loaded = Loaded { session, live: LiveFile::announce(&spec.model, device, None), n_runs: 0 };
+    let limit = information.arena.and_then(|arena| arena.limit).map(Bytes::get);
+    let live = LiveFile::announce(&spec.model, session.card(), limit);
+    let mut loaded = Loaded { session, live, n_runs: 0 };
     loaded.tell(information.arena.as_ref());
     Ok((loaded, information))
 }

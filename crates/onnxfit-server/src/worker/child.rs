@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use onnxfit::runtime::guard::{Guard, GuardError};
 use onnxfit::runtime::worker::wire;
 use onnxfit::runtime::{RunError, Tensors};
-use onnxfit::{GuardSetup, Model, Quiet};
+use onnxfit::{Bytes, GuardSetup, Model, Quiet};
 
 use super::{Ask, Memory, Tell};
 use crate::setup::{ModelSetup, SessionSetup};
@@ -44,7 +44,10 @@ fn open(model: &ModelSetup, session: &SessionSetup, limit_bytes: Option<u64>) ->
     let request = session.request(limit_bytes)?;
     let setup = GuardSetup { batch_dim: model.batch_dim.clone(), offline: session.offline, ..GuardSetup::default() };
     let model = Model::open(&model.path)?;
-    onnxfit::guard(&model, &request, &setup, &Quiet).map(|(guard, _)| guard)
+    match session.rehearsal_bytes {
+        Some(most) => onnxfit::guard_beside_tenant(&model, &request, &setup, Bytes(most), &Quiet),
+        None => onnxfit::guard(&model, &request, &setup, &Quiet).map(|(guard, _)| guard),
+    }
 }
 
 fn memory(guard: &Guard) -> Memory {

@@ -129,6 +129,14 @@ impl Tensor {
         }
     }
 
+    /// The packed bytes themselves; the tensor again for strings.
+    pub fn into_bytes(self) -> Result<Vec<u8>, Self> {
+        match self.data {
+            Data::Packed(bytes) => Ok(bytes),
+            Data::Strings(_) => Err(self),
+        }
+    }
+
     /// The strings, of a string tensor.
     pub fn strings(&self) -> Option<&[String]> {
         match &self.data {
@@ -240,6 +248,12 @@ impl Tensors {
         self.0.iter().find(|(known, _)| known == name).map(|(_, tensor)| tensor)
     }
 
+    /// Takes the tensor of that name out.
+    pub fn remove(&mut self, name: &str) -> Option<Tensor> {
+        let at = self.0.iter().position(|(known, _)| known == name)?;
+        Some(self.0.remove(at).1)
+    }
+
     /// All of them, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Tensor)> {
         self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
@@ -253,6 +267,15 @@ impl Tensors {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+impl IntoIterator for Tensors {
+    type Item = (String, Tensor);
+    type IntoIter = std::vec::IntoIter<(String, Tensor)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }
 

@@ -9,6 +9,7 @@ mod alarm;
 mod client;
 mod pipe;
 mod serve;
+mod stdio;
 pub mod wire;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use crate::{ArenaStats, RunError, SessionSpec, TensorInfo, Tensors, Trace};
 pub use client::Client;
 pub use pipe::Pipe;
 pub use serve::serve;
+pub use stdio::stdio;
 
 /// What a client asks. Tensors travel behind it, as raw bytes.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -140,11 +140,11 @@ impl Front {
         if let (Some(traces), Some(span)) = (&self.traces, span) {
             traces.end(span, model, start.elapsed(), answer.as_ref().err());
         }
-        let outputs = answer?;
+        let mut outputs = answer?;
         if wanted.is_empty() {
             return Ok(outputs);
         }
-        Ok(wanted.iter().filter_map(|name| Some((name.clone(), outputs.get(name)?.clone()))).collect())
+        Ok(wanted.into_iter().filter_map(|name| outputs.remove(&name).map(|tensor| (name, tensor))).collect())
     }
 
     async fn asked(&self, model: &str, mut question: Question) -> Result<Tensors, Refusal> {

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -150,6 +151,10 @@ async fn serve_until(
     };
 
     let (http, http_address) = listen(options.http).await?;
+    // Without it the last piece of a large answer waits for the caller's word that the first arrived.
+    let http = http.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
     let router = front::http::router(Arc::clone(&front));
     let http =
         tokio::spawn(axum::serve(http, router).with_graceful_shutdown(when_stopped(stopping.clone())).into_future());
@@ -159,7 +164,7 @@ async fn serve_until(
         let (listener, address) = listen(address).await?;
         grpc_address = Some(address);
         let service = front::grpc::InferenceService(Arc::clone(&front));
-        let incoming = tonic::transport::server::TcpIncoming::from(listener);
+        let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
         let served = tonic::transport::Server::builder().add_service(service);
         grpc = Some(tokio::spawn(served.serve_with_incoming_shutdown(incoming, when_stopped(stopping))));
     }

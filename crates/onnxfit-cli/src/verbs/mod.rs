@@ -43,7 +43,8 @@ pub(crate) fn program() -> Result<PathBuf> {
 
 /// Serves runs to the process that started this one.
 pub(crate) fn worker() -> Result<u8> {
-    onnxfit::runtime::worker::serve(io::stdin().lock(), io::stdout().lock())?;
+    let (input, output) = onnxfit::runtime::worker::stdio()?;
+    onnxfit::runtime::worker::serve(input, output)?;
     Ok(0)
 }
 

@@ -5,8 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, BufReader, BufWriter, Read};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
@@ -23,6 +22,12 @@ use crate::{RunError, Tensors};
 const STDERR_BYTES_MAX: usize = 4 << 10;
 /// How long a worker may take to end by itself when its input is closed.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// What a pipe is asked to hold, so that a tensor passes in few turns; what any user may ask for
+/// (`/proc/sys/fs/pipe-max-size`).
+#[cfg(target_os = "linux")]
+const PIPE_BYTES: usize = 1 << 20;
+/// Bytes of small messages that are read or written at once; larger blocks pass by.
+const BUFFER_BYTES: usize = 64 << 10;
 
 /// A child process that gives answers of one kind. Dropping it ends the process.
 pub struct Pipe<A> {
@@ -30,13 +35,15 @@ pub struct Pipe<A> {
     id: u32,
     // `None` once closed; closing it is how the worker learns that it is no longer needed.
     requests: Option<BufWriter<ChildStdin>>,
-    answers: Receiver<io::Result<Option<(A, Tensors)>>>,
+    answers: BufReader<ChildStdout>,
+    alarm: Alarm,
     stderr_tail: Arc<Mutex<VecDeque<u8>>>,
     stderr_reader: Option<JoinHandle<()>>,
     timeout: Option<Duration>,
+    kind: std::marker::PhantomData<fn() -> A>,
 }
 
-impl<A: DeserializeOwned + Send + 'static> Pipe<A> {
+impl<A: DeserializeOwned> Pipe<A> {
     /// Starts a command that the caller has prepared, with limits or variables of its own. It must
     /// answer on its stdout what it is asked on its stdin, in the frames of [`wire`].
     pub fn spawn(mut command: Command) -> Result<Self, RunError> {
@@ -45,20 +52,14 @@ impl<A: DeserializeOwned + Send + 'static> Pipe<A> {
                 RunError::Worker(format!("`{}` cannot be started: {error}", command.get_program().display()))
             })?;
         let pipe = "a pipe that was asked for is there";
-        let requests = Some(BufWriter::new(child.stdin.take().expect(pipe)));
-        let mut stdout = BufReader::with_capacity(1 << 20, child.stdout.take().expect(pipe));
+        let (stdin, stdout) = (child.stdin.take().expect(pipe), child.stdout.take().expect(pipe));
+        #[cfg(target_os = "linux")]
+        {
+            // A smaller pipe is a slower one, and no more.
+            let _ = rustix::pipe::fcntl_setpipe_size(&stdin, PIPE_BYTES);
+            let _ = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE_BYTES);
+        }
         let mut stderr = child.stderr.take().expect(pipe);
-
-        let (sender, answers) = channel();
-        std::thread::spawn(move || {
-            loop {
-                let received = wire::receive(&mut stdout);
-                let last = !matches!(received, Ok(Some(_)));
-                if sender.send(received).is_err() || last {
-                    break;
-                }
-            }
-        });
         let stderr_tail = Arc::new(Mutex::new(VecDeque::new()));
         let tail = Arc::clone(&stderr_tail);
         let stderr_reader = std::thread::spawn(move || {
@@ -70,14 +71,18 @@ impl<A: DeserializeOwned + Send + 'static> Pipe<A> {
                 tail.drain(..surplus);
             }
         });
+        let id = child.id();
+        let child = Arc::new(Mutex::new(child));
         Ok(Self {
-            id: child.id(),
-            child: Arc::new(Mutex::new(child)),
-            requests,
-            answers,
+            id,
+            alarm: Alarm::new(&child),
+            child,
+            requests: Some(BufWriter::with_capacity(BUFFER_BYTES, stdin)),
+            answers: BufReader::with_capacity(BUFFER_BYTES, stdout),
             stderr_tail,
             stderr_reader: Some(stderr_reader),
             timeout: None,
+            kind: std::marker::PhantomData,
         })
     }
 
@@ -86,12 +91,15 @@ impl<A: DeserializeOwned + Send + 'static> Pipe<A> {
         let Some(requests) = &mut self.requests else {
             return Err(RunError::Worker("has ended already".to_owned()));
         };
-        let alarm = self.timeout.map(|timeout| (Alarm::set(&self.child, timeout), timeout));
+        if let Some(timeout) = self.timeout {
+            self.alarm.set(timeout);
+        }
         // A pipe that nobody reads any more means the same as one that nobody answers on.
         let received = match wire::send(requests, request, tensors) {
-            Ok(()) => self.answers.recv().unwrap_or(Ok(None)),
+            Ok(()) => wire::receive(&mut self.answers),
             Err(_) => Ok(None),
         };
+        self.alarm.cancel();
         match received {
             Ok(Some(answer)) => Ok(answer),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
@@ -100,8 +108,8 @@ impl<A: DeserializeOwned + Send + 'static> Pipe<A> {
             }
             Ok(None) | Err(_) => {
                 let obituary = self.obituary(doing);
-                match alarm {
-                    Some((alarm, timeout)) if alarm.rang() => {
+                match self.timeout {
+                    Some(timeout) if self.alarm.rang() => {
                         Err(RunError::WorkerTimeout { doing: doing.to_owned(), seconds: timeout.as_secs() })
                     }
                     _ => Err(obituary),

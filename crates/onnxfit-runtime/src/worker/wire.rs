@@ -13,6 +13,7 @@ use crate::{ElementType, Tensor, Tensors};
 const MARK: [u8; 8] = *b"\0onnxfit";
 const HEADER_BYTES_MAX: u64 = 1 << 30;
 const PAYLOAD_BYTES_MAX: u64 = 1 << 40;
+const BELIEVED_BYTES_MAX: u64 = 16 << 20;
 
 #[derive(Serialize, Deserialize)]
 struct Frame<M> {
@@ -96,7 +97,8 @@ fn skip_to_mark(reader: &mut impl Read) -> io::Result<bool> {
 }
 
 fn take(reader: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // What it says is believed up to a point; beyond, memory grows with what arrives.
+    let mut bytes = Vec::with_capacity(length.min(BELIEVED_BYTES_MAX) as usize);
     reader.take(length).read_to_end(&mut bytes)?;
     if bytes.len() as u64 == length { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }

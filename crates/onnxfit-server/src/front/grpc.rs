@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
 use super::{Front, Metadata, NAME, PLATFORM, check_version, extensions};
+use crate::protocol::Question;
 use crate::protocol::grpc::{
     Empty, Index, IndexEntry, IndexRequest, InferRequest, InferResponse, LoadRequest, ModelMetadata, ModelName,
     ServerMetadata, TensorMetadata, Yes, answer,
@@ -54,7 +55,11 @@ where
             "ModelReady" => unary(front, request, model_ready),
             "ServerMetadata" => unary(front, request, |_, _: Empty| async { Ok(server_metadata()) }),
             "ModelMetadata" => unary(front, request, model_metadata),
-            "ModelInfer" => unary(front, request, model_infer),
+            "ModelInfer" => {
+                let trace = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+                let trace = trace.map(str::to_owned);
+                unary(front, request, move |front, asked| model_infer(front, asked, trace.clone()))
+            }
             "RepositoryIndex" => {
                 unary(
                     front,
@@ -106,16 +111,20 @@ async fn model_metadata(front: Arc<Front>, asked: ModelName) -> Result<ModelMeta
     })
 }
 
-async fn model_infer(front: Arc<Front>, asked: InferRequest) -> Result<InferResponse, Refusal> {
+async fn model_infer(
+    front: Arc<Front>,
+    asked: InferRequest,
+    trace_parent: Option<String>,
+) -> Result<InferResponse, Refusal> {
     let (model, id) = (asked.model_name.clone(), asked.id.clone());
     let outputs = async {
         check_version(&model, &asked.model_version)?;
         front.admit(&model)?;
-        front.infer(&model, asked.question()?).await
+        front.infer(&model, Question { trace_parent, ..asked.question()? }).await
     }
     .await;
     let outputs = outputs.inspect_err(|refusal| front.refused(&model, refusal))?;
-    answer(&model, id, &outputs)
+    answer(&model, id, outputs)
 }
 
 fn repository_index(front: &Front, only_ready: bool) -> Index {

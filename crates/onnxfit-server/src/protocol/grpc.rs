@@ -284,7 +284,7 @@ impl Contents {
 }
 
 /// An answer as the protocol's message; every tensor raw.
-pub(crate) fn answer(model: &str, id: String, outputs: &Tensors) -> Result<InferResponse, Refusal> {
+pub(crate) fn answer(model: &str, id: String, outputs: Tensors) -> Result<InferResponse, Refusal> {
     let mut response = InferResponse {
         model_name: model.to_owned(),
         model_version: "1".to_owned(),
@@ -292,16 +292,17 @@ pub(crate) fn answer(model: &str, id: String, outputs: &Tensors) -> Result<Infer
         outputs: Vec::new(),
         raw_outputs: Vec::new(),
     };
-    for (name, tensor) in outputs.iter() {
+    for (name, tensor) in outputs {
         let datatype = datatype::datatype(tensor.element_type())
             .ok_or_else(|| Refusal::bad(format!("output `{name}`: the protocol has no name for its element type")))?;
         response.outputs.push(InferTensor {
-            name: name.to_owned(),
+            name,
             datatype: datatype.to_owned(),
             shape: tensor.shape().iter().map(|dim| *dim as i64).collect(),
             ..InferTensor::default()
         });
-        response.raw_outputs.push(raw::write(tensor).into_owned().into());
+        let bytes = tensor.into_bytes().unwrap_or_else(|texts| raw::write(&texts).into_owned());
+        response.raw_outputs.push(bytes.into());
     }
     Ok(response)
 }

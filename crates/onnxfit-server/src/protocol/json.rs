@@ -130,7 +130,6 @@ pub(crate) fn write(
 ) -> Result<(Vec<u8>, Option<usize>), Refusal> {
     let mut headers = Vec::new();
     let mut behind = Vec::new();
-    let mut any_binary = false;
     for (name, tensor) in outputs.iter() {
         let refuse = |reason: &str| Refusal::bad(format!("output `{name}`: {reason}"));
         let datatype = datatype::datatype(tensor.element_type())
@@ -138,9 +137,9 @@ pub(crate) fn write(
         let is_binary = form.binary.get(name).copied().unwrap_or(form.all_binary);
         let (parameters, data) = if is_binary {
             let bytes = raw::write(tensor);
-            any_binary = true;
-            behind.extend_from_slice(&bytes);
-            (Some(json!({ "binary_data_size": bytes.len() })), None)
+            let size = bytes.len();
+            behind.push(bytes);
+            (Some(json!({ "binary_data_size": size })), None)
         } else {
             let data = values(tensor).ok_or_else(|| refuse("FP16 and BF16 travel as binary data only"))?;
             (None, Some(data))
@@ -152,8 +151,9 @@ pub(crate) fn write(
         answer["id"] = id.into();
     }
     let mut body = serde_json::to_vec(&answer).map_err(|error| Refusal::bad(error.to_string()))?;
-    let header_bytes = any_binary.then_some(body.len());
-    body.extend(behind);
+    let header_bytes = (!behind.is_empty()).then_some(body.len());
+    body.reserve_exact(behind.iter().map(|bytes| bytes.len()).sum());
+    behind.iter().for_each(|bytes| body.extend_from_slice(bytes));
     Ok((body, header_bytes))
 }
 

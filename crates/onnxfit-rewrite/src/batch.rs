@@ -2,16 +2,18 @@
 //!
 //! Every value is followed: it is the same in every piece ([`Rows::None`]), or its rows lie along
 //! one axis ([`Rows::Axis`]), or it counts the rows ([`Rows::Count`]). A model may be cut when
-//! every operator keeps each row to itself and every output has its rows along one axis, or is the
-//! same in every piece. Then the answers of the pieces, joined along that axis, are the answers of
-//! the whole. What is not known to keep rows apart is taken to mix them.
+//! every output has its rows along one axis, or is the same in every piece, and every operator on
+//! the way to it keeps each row to itself. Then the answers of the pieces, joined along that axis,
+//! are the answers of the whole. What is not known to keep rows apart is taken to mix them
+//! ([`Rows::Mixed`]); nothing but sizes may be read from a value that is mixed.
 
 mod data;
 mod layout;
 mod neural;
+mod numbers;
 mod rules;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use onnxfit_graph::{Dim, Graph, Model, Node, NodeId, ValueId};
 use onnxfit_shape::{Bindings, Expr, Fact, GraphFacts, Scalar, Value, infer};
@@ -25,6 +27,18 @@ pub enum Rows {
     Axis(usize),
     /// It is computed from the number of rows, such as a shape.
     Count,
+    /// Along this axis, which is as long as there are rows, it is each row's number.
+    Number(usize),
+    /// Its last axis holds tuples, of which one element is the number of the row along `axis`; the
+    /// other elements are the row's own.
+    Tuples {
+        /// The axis of the rows.
+        axis: usize,
+        /// Which element of a tuple is the number.
+        element: usize,
+    },
+    /// Rows may have met in it.
+    Mixed,
 }
 
 /// How to cut a request and join the answers.
@@ -82,8 +96,12 @@ pub fn batch_split(model: &Model, dim: Option<&str>) -> Result<BatchSplit, Batch
     if inputs.is_empty() {
         return Err(BatchRefusal::NoSuchDim(dim));
     }
-    let mut walk = Walk { graph, facts: &facts, batch: &batch, rows, opset: model.opset("") };
-    walk.all_nodes()?;
+    let fed = graph.required_inputs().filter_map(|id| facts.fact(id).shape.as_ref()).flatten();
+    let fed = fed.flat_map(Expr::symbols).map(|symbol| symbol.name().to_owned()).collect();
+    let opset = model.opset("");
+    let mut walk =
+        Walk { graph, facts: &facts, batch: &batch, fed, rows, opset, reasons: BTreeMap::new(), refusals: Vec::new() };
+    walk.all_nodes();
     let mut outputs = BTreeMap::new();
     for id in graph.outputs() {
         match walk.rows[id.index()] {
@@ -91,7 +109,10 @@ pub fn batch_split(model: &Model, dim: Option<&str>) -> Result<BatchSplit, Batch
                 outputs.insert(graph.value(*id).name.clone(), axis);
             }
             Rows::None => {}
-            Rows::Count => return Err(BatchRefusal::Counts(graph.value(*id).name.clone())),
+            Rows::Count | Rows::Number(_) | Rows::Tuples { .. } => {
+                return Err(BatchRefusal::Counts(graph.value(*id).name.clone()));
+            }
+            Rows::Mixed => return Err(walk.refusal(*id)),
         }
     }
     Ok(BatchSplit { dim, inputs, outputs })
@@ -135,38 +156,67 @@ struct Walk<'a> {
     graph: &'a Graph,
     facts: &'a GraphFacts,
     batch: &'a Expr,
+    /// The symbols that the inputs' shapes are made of: whoever knows the request knows them.
+    fed: BTreeSet<String>,
     rows: Vec<Rows>,
     opset: i64,
+    /// Why values are mixed: which of the refusals.
+    reasons: BTreeMap<usize, usize>,
+    refusals: Vec<BatchRefusal>,
 }
 
 impl Walk<'_> {
-    fn all_nodes(&mut self) -> Result<(), BatchRefusal> {
+    fn all_nodes(&mut self) {
         let sorted = self.graph.topological_order().unwrap_or_default();
         for id in sorted {
             let node = self.graph.node(id);
-            let made = self.node_rows(id, node).map_err(|reason| BatchRefusal::Mixes {
-                node: self.graph.node_label(id).to_owned(),
-                op_type: node.op_type.clone(),
-                reason,
-            })?;
+            let made = match self.node_rows(node) {
+                Ok(made) => made,
+                Err(reason) => {
+                    let reason = self.reason(id, node, reason);
+                    for output in node.outputs.iter().flatten() {
+                        self.reasons.insert(output.index(), reason);
+                    }
+                    vec![Rows::Mixed; node.outputs.len()]
+                }
+            };
             for (output, rows) in node.outputs.iter().zip(made) {
                 if let Some(output) = output {
                     self.rows[output.index()] = rows;
                 }
             }
         }
-        Ok(())
     }
 
-    fn node_rows(&self, id: NodeId, node: &Node) -> Result<Vec<Rows>, String> {
+    /// Which refusal it is that a node's outputs are mixed for: the one of what it reads, or its own.
+    fn reason(&mut self, id: NodeId, node: &Node, reason: String) -> usize {
+        let earlier = node.inputs.iter().flatten().chain(&node.implicit_inputs);
+        if let Some(earlier) = earlier.filter_map(|value| self.reasons.get(&value.index())).next() {
+            return *earlier;
+        }
+        self.refusals.push(BatchRefusal::Mixes {
+            node: self.graph.node_label(id).to_owned(),
+            op_type: node.op_type.clone(),
+            reason,
+        });
+        self.refusals.len() - 1
+    }
+
+    fn refusal(&self, value: ValueId) -> BatchRefusal {
+        let reason = self.reasons.get(&value.index()).and_then(|at| self.refusals.get(*at));
+        reason.cloned().unwrap_or_else(|| BatchRefusal::Counts(self.graph.value(value).name.clone()))
+    }
+
+    fn node_rows(&self, node: &Node) -> Result<Vec<Rows>, String> {
         let view = View { walk: self, node };
         let reads = node.inputs.iter().flatten().chain(&node.implicit_inputs).map(|value| self.rows[value.index()]);
-        let (mut any_axis, mut any_count) = (false, false);
+        let (mut any, mut any_number, mut any_mixed) = (false, false, false);
         for rows in reads {
-            any_axis |= matches!(rows, Rows::Axis(_));
-            any_count |= rows == Rows::Count;
+            any |= rows != Rows::None;
+            any_number |= matches!(rows, Rows::Number(_) | Rows::Tuples { .. });
+            any_mixed |= rows == Rows::Mixed;
         }
-        if !any_axis && !any_count {
+        if !any {
             // A source that is the same in every piece makes the same in every piece.
             return match node.op_type.as_str() {
                 "RandomNormal" | "RandomUniform" | "RandomNormalLike" | "RandomUniformLike" | "Multinomial"
@@ -175,22 +225,27 @@ impl Walk<'_> {
             };
         }
         // What is known in full, element by element, is arithmetic on sizes.
-        if let Some(made) = view.all_known() {
+        if let Some(made) = view.all_known(any_mixed) {
             return Ok(made);
+        }
+        if any_mixed {
+            return Err("reads rows that have met".to_owned());
         }
         if !node.implicit_inputs.is_empty() || node.subgraphs().next().is_some() {
             return Err("has a body that reads rows; its rows are not followed there".to_owned());
         }
-        match rules::rule(node) {
+        let rule = if any_number || node.op_type == "Range" { rules::number_rule(node) } else { rules::rule(node) };
+        match rule {
             Some(rule) => {
                 let made = rule(&view)?;
                 view.confirm(&made)?;
                 Ok(made)
             }
-            None => {
-                let _ = id;
-                Err("is not known to keep rows apart".to_owned())
+            None if any_number && matches!(node.op_type.as_str(), "Shape" | "Size") => {
+                Ok(vec![Rows::Count; node.outputs.len()])
             }
+            None if any_number => Err("computes with the numbers of rows".to_owned()),
+            None => Err("is not known to keep rows apart".to_owned()),
         }
     }
 }
@@ -231,6 +286,17 @@ impl View<'_> {
         shape.ok_or_else(|| format!("makes a value of unknown rank at output {output}"))
     }
 
+    /// The shape of an output, if it follows from the request's sizes alone: a size that is not known
+    /// may count the rows without saying so.
+    fn sized_by_request(&self, output: usize) -> Result<&[Expr], String> {
+        let shape = self.out_shape(output)?;
+        let is_fed = |expr: &Expr| expr.symbols().iter().all(|symbol| self.walk.fed.contains(symbol.name()));
+        match shape.iter().all(is_fed) {
+            true => Ok(shape),
+            false => Err("makes a value whose sizes do not follow from the request's".to_owned()),
+        }
+    }
+
     /// The content of a small integer input.
     fn ints(&self, input: usize) -> Option<Vec<i64>> {
         match self.fact_of(self.node.input(input)?).value.as_ref()? {
@@ -250,8 +316,10 @@ impl View<'_> {
         vec![rows; self.node.outputs.len()]
     }
 
-    /// When every output is known element by element, whether it counts rows.
-    fn all_known(&self) -> Option<Vec<Rows>> {
+    /// When every output is known element by element, whether it counts rows. Of values whose rows
+    /// have met only what the request's own sizes say is taken: others are decided by all rows.
+    fn all_known(&self, only_fed: bool) -> Option<Vec<Rows>> {
+        let is_fed = |expr: &Expr| expr.symbols().iter().all(|symbol| self.walk.fed.contains(symbol.name()));
         let known = |value: &Option<ValueId>| {
             let Some(value) = value else { return Some(Rows::None) };
             let fact = self.fact_of(*value);
@@ -259,15 +327,19 @@ impl View<'_> {
                 return None;
             }
             let count = |scalar: &Scalar| match scalar {
-                Scalar::Int(expr) | Scalar::Ratio(expr, _) => counts(self.walk.batch, expr),
-                Scalar::Float(_) => false,
+                Scalar::Int(expr) | Scalar::Ratio(expr, _) if only_fed && !is_fed(expr) => None,
+                Scalar::Int(expr) | Scalar::Ratio(expr, _) => Some(counts(self.walk.batch, expr)),
+                Scalar::Float(_) => Some(false),
             };
+            if only_fed && !fact.shape.as_ref()?.iter().all(is_fed) {
+                return None;
+            }
             let mut any = false;
             match fact.value.as_ref()? {
-                Value::Uniform(scalar) => any = count(scalar),
+                Value::Uniform(scalar) => any = count(scalar)?,
                 Value::Elements(elements) => {
                     for element in elements.iter() {
-                        any |= count(element.as_ref()?);
+                        any |= count(element.as_ref()?)?;
                     }
                 }
             }
@@ -281,7 +353,7 @@ impl View<'_> {
         for (output, rows) in self.node.outputs.iter().zip(made) {
             let Some(shape) = output.and_then(|value| self.fact_of(value).shape.as_deref()) else { continue };
             let claimed = match rows {
-                Rows::Axis(axis) => Some(*axis),
+                Rows::Axis(axis) | Rows::Number(axis) | Rows::Tuples { axis, .. } => Some(*axis),
                 _ => None,
             };
             for (axis, dim) in shape.iter().enumerate() {

@@ -125,3 +125,86 @@ fn real_architectures_are_judged() {
     // A ratchet: what was proved once stays proved.
     assert!(n_split >= 33, "only {n_split} of {}", paths.len());
 }
+
+#[test]
+fn rows_that_are_called_by_their_number_stay_apart() {
+    expect![[r#"batch in {"i": 0, "x": 0} out {"y": 0}"#]].assert_eq(&split(
+        "g (float[batch, 6] x, int64[batch, 3] i) => (float[batch, 3] y)
+           <int64 first = {0}, int64 one = {1}, int64 zeroth = {0}, int64[2] column = {-1, 1}, int64[1] last = {-1}> {
+            s = Shape(x)
+            n = Gather(s, zeroth)
+            r = Range(first, n, one)
+            c = Reshape(r, column)
+            t = Shape(i)
+            e = Expand(c, t)
+            u = Unsqueeze(e, last)
+            v = Unsqueeze(i, last)
+            p = Concat<axis = -1>(u, v)
+            y = GatherND(x, p)
+        }",
+    ));
+}
+
+#[test]
+fn a_sum_with_the_number_of_the_row_mixes_rows() {
+    expect!["`y` (Add) computes with the numbers of rows"].assert_eq(&split(
+        "g (int64[batch] x) => (int64[batch] y) <int64 first = {0}, int64 one = {1}, int64 zeroth = {0}> {
+            s = Shape(x)
+            n = Gather(s, zeroth)
+            r = Range(first, n, one)
+            y = Add(x, r)
+        }",
+    ));
+}
+
+#[test]
+fn numbers_that_begin_elsewhere_mix_rows() {
+    expect!["`r` (Range) counts further than the rows, or not one by one"].assert_eq(&split(
+        "g (float[batch, 6] x) => (float[batch, 6] y)
+           <int64 first = {1}, int64 one = {1}, int64 zeroth = {0}, int64[2] column = {-1, 1}> {
+            s = Shape(x)
+            n = Gather(s, zeroth)
+            m = Add(n, one)
+            r = Range(first, m, one)
+            c = Reshape(r, column)
+            y = GatherND(x, c)
+        }",
+    ));
+}
+
+#[test]
+fn what_no_output_reads_may_mix_rows() {
+    expect![[r#"batch in {"x": 0} out {"y": 0}"#]].assert_eq(&split(
+        "g (float[batch, 4] x) => (float[batch, 4] y) {
+            m = ReduceMean<axes = [0], keepdims = 1>(x)
+            d = Sub(x, m)
+            s = Shape(d)
+            y = Reshape(x, s)
+        }",
+    ));
+}
+
+#[test]
+fn a_size_that_all_rows_decide_mixes_them() {
+    expect!["`z` (NonZero) is not known to keep rows apart"].assert_eq(&split(
+        "g (float[batch, 4] x) => (float[batch, 4] y, float[n, m] w) {
+            z = NonZero(x)
+            s = Shape(z)
+            w = ConstantOfShape(s)
+            y = Relu(x)
+        }",
+    ));
+}
+
+#[test]
+fn what_is_repeated_for_each_row_keeps_rows_apart() {
+    expect![[r#"batch in {"x": 0} out {"y": 0}"#]].assert_eq(&split(
+        "g (float[batch, 4] x) => (float[batch, 4] y) <float[1, 4] q, int64[1] zero = {0}, int64[1] one = {1}> {
+            s = Shape(x)
+            n = Gather(s, zero)
+            r = Concat<axis = 0>(n, one)
+            t = Tile(q, r)
+            y = Add(x, t)
+        }",
+    ));
+}

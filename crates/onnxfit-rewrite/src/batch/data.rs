@@ -57,8 +57,8 @@ fn broadcast_axis(
                 }
                 found = Some(at);
             }
-            Rows::Count => return Err("computes with the number of rows".to_owned()),
             Rows::None => {}
+            _ => return Err("computes with the number of rows".to_owned()),
         }
     }
     let Some(at) = found else { return Ok(None) };

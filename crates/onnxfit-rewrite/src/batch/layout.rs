@@ -9,7 +9,8 @@ pub(super) const RULES: Table = &[
     (&["Reshape", "Flatten", "Squeeze", "Unsqueeze"], reshape),
     (&["Transpose"], transpose),
     (&["Concat"], concat),
-    (&["Split", "Slice", "Pad", "Tile", "ReverseSequence", "Trilu", "DepthToSpace", "SpaceToDepth"], other_axes),
+    (&["Tile"], tile),
+    (&["Split", "Slice", "Pad", "ReverseSequence", "Trilu", "DepthToSpace", "SpaceToDepth"], other_axes),
     (&["Expand"], expand),
     (&["ConstantOfShape"], filled),
     (&["Gather"], gather),
@@ -22,12 +23,17 @@ pub(super) const RULES: Table = &[
 /// The rows begin at the same multiple of elements before and after.
 fn reshape(view: &View<'_>) -> Result<Vec<Rows>, String> {
     let axis = view.axis(0).ok_or("gives a counted value another shape")?;
+    Ok(vec![Rows::Axis(reshaped_axis(view, axis)?)])
+}
+
+/// Where the rows of an axis are when the same elements have another shape.
+pub(super) fn reshaped_axis(view: &View<'_>, axis: usize) -> Result<usize, String> {
     let before = Expr::product(&view.shape(0)?[..axis]).ok_or("has a shape that is too complex to follow")?;
     let shape = view.out_shape(0)?;
     let mut product = Expr::constant(1);
     for (at, dim) in shape.iter().enumerate() {
         if product == before && counts(view.walk.batch, dim) {
-            return Ok(vec![Rows::Axis(at)]);
+            return Ok(at);
         }
         product = product.mul(dim).ok_or("has a shape that is too complex to follow")?;
     }
@@ -81,6 +87,21 @@ fn other_axes(view: &View<'_>) -> Result<Vec<Rows>, String> {
     Ok(view.every_output(Rows::Axis(axis)))
 }
 
+/// What has no rows and is repeated for each: its size along that axis is a period that every row
+/// holds whole.
+fn tile(view: &View<'_>) -> Result<Vec<Rows>, String> {
+    if view.rows(0) != Rows::None {
+        return other_axes(view);
+    }
+    let (own, out) = (view.shape(0)?, view.sized_by_request(0)?);
+    let Some(at) = out.iter().position(|dim| counts(view.walk.batch, dim)) else { return Ok(vec![Rows::None]) };
+    let row = out[at].exact_div(view.walk.batch).ok_or("repeats a value unevenly over the rows")?;
+    if own.get(at).is_none_or(|period| row.exact_div(period).is_none()) {
+        return Err("pairs each row with a number of its own".to_owned());
+    }
+    Ok(vec![Rows::Axis(at)])
+}
+
 /// Whether a slice runs along the rows with a step other than one.
 fn steps_back(view: &View<'_>, axis: usize) -> Result<bool, String> {
     let rank = view.shape(0)?.len();
@@ -103,6 +124,7 @@ fn expand(view: &View<'_>) -> Result<Vec<Rows>, String> {
             Err("repeats the rows".to_owned())
         };
     }
+    let out = view.sized_by_request(0)?;
     let Some(at) = out.iter().position(|dim| counts(view.walk.batch, dim)) else { return Ok(vec![Rows::None]) };
     // The same for every row: what is expanded has no size of its own there.
     match at.checked_sub(shift) {
@@ -112,7 +134,7 @@ fn expand(view: &View<'_>) -> Result<Vec<Rows>, String> {
 }
 
 fn filled(view: &View<'_>) -> Result<Vec<Rows>, String> {
-    let at = view.out_shape(0)?.iter().position(|dim| counts(view.walk.batch, dim));
+    let at = view.sized_by_request(0)?.iter().position(|dim| counts(view.walk.batch, dim));
     Ok(vec![at.map_or(Rows::None, Rows::Axis)])
 }
 

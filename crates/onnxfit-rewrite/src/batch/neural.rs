@@ -111,7 +111,7 @@ fn recurrent(view: &View<'_>) -> Result<Vec<Rows>, String> {
         let good = match view.rows(input) {
             Rows::None => true,
             Rows::Axis(axis) => wanted == Some(axis),
-            Rows::Count => false,
+            _ => false,
         };
         if !good {
             return Err("has rows along an axis that is no batch".to_owned());

@@ -9,7 +9,15 @@ pub(super) type Rule = fn(&View<'_>) -> Result<Vec<Rows>, String>;
 
 /// The rule of a node; `None` when nothing is known of its operator.
 pub(super) fn rule(node: &Node) -> Option<Rule> {
-    let tables = [super::data::RULES, super::layout::RULES, super::neural::RULES];
+    find(node, &[super::data::RULES, super::layout::RULES, super::neural::RULES])
+}
+
+/// The rule of a node that reads or makes row numbers.
+pub(super) fn number_rule(node: &Node) -> Option<Rule> {
+    find(node, &[super::numbers::RULES])
+}
+
+fn find(node: &Node, tables: &[Table]) -> Option<Rule> {
     let standard = matches!(node.domain.as_str(), "" | "com.microsoft");
     let mut found = tables.iter().flat_map(|table| table.iter()).filter(|_| standard);
     found.find(|(names, _)| names.contains(&node.op_type.as_str())).map(|(_, rule)| *rule)

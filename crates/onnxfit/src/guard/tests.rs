@@ -56,3 +56,81 @@ fn a_model_that_mixes_rows_is_not_cut_and_says_why() {
     assert_eq!(plan.options.cut, None);
     assert_eq!(plan.diagnostics[0].message, "the batch is not cut: `m` (ReduceMean) reduces over the rows");
 }
+
+/// Models whose rows are called by number, repeated for, or met where no output looks.
+const CUTTABLE: &[&str] = &[
+    "g (float[batch, 6] x, int64[batch, 3] i) => (float[batch, 3] y)
+       <int64 first = {0}, int64 one = {1}, int64 zeroth = {0}, int64[2] column = {-1, 1}, int64[1] last = {-1}> {
+        s = Shape(x)
+        n = Gather(s, zeroth)
+        r = Range(first, n, one)
+        c = Reshape(r, column)
+        t = Shape(i)
+        e = Expand(c, t)
+        u = Unsqueeze(e, last)
+        v = Unsqueeze(i, last)
+        p = Concat<axis = -1>(u, v)
+        y = GatherND(x, p)
+    }",
+    "g (float[batch, 6] x, int64[batch, 3] i) => (float[batch, 6] y)
+       <int64 first = {0}, int64 one = {1}, int64 zeroth = {0}, int64[2] column = {-1, 1}, int64[1] last = {-1}> {
+        s = Shape(x)
+        n = Gather(s, zeroth)
+        r = Range(first, n, one)
+        c = Reshape(r, column)
+        t = Shape(i)
+        e = Expand(c, t)
+        u = Unsqueeze(e, last)
+        v = Unsqueeze(i, last)
+        p = Concat<axis = -1>(u, v)
+        g = GatherND(x, p)
+        h = Neg(g)
+        y = ScatterND(x, p, h)
+    }",
+    "g (float[batch, 6] x, int64[batch, 3] i) => (float[batch, 6] y, float[m, 6] w)
+       <float[2, 6] q, int64 zeroth = {0}, int64[1] zero = {0}, int64[1] one = {1}> {
+        s = Shape(x)
+        n = Gather(s, zero)
+        r = Concat<axis = 0>(n, one)
+        w = Tile(q, r)
+        a = ReduceMean(x, zero)
+        d = Sub(x, a)
+        t = Shape(d)
+        y = Reshape(x, t)
+    }",
+];
+
+#[test]
+fn what_may_be_cut_answers_the_same_when_it_is_cut() {
+    let Some(library) = library() else { return };
+    for source in CUTTABLE {
+        let (_folder, model) = runnable(source);
+        let request = Request { n_threads: 1, ..Request::new(Provider::Cpu) };
+        let plan = guard_plan(&model, &request, &GuardSetup::default()).expect("a plan");
+        let cut = plan.options.cut.unwrap_or_else(|| panic!("{:?}\n{source}", plan.diagnostics));
+        let mut session = Session::open(library, &plan.spec).expect("it loads");
+        let x: Vec<f32> = (0..7 * 6).map(|at| at as f32).collect();
+        // Each row looks elsewhere, and none twice.
+        let i: Vec<i64> = (0..7).flat_map(|row| (0..3).map(move |at| (row + 2 * at) % 6)).collect();
+        let all: Vec<(String, Tensor)> = vec![
+            ("x".to_owned(), Tensor::from_f32(vec![7, 6], &x).expect("the values fill it")),
+            ("i".to_owned(), Tensor::from_i64(vec![7, 3], &i).expect("the values fill it")),
+        ];
+        let known: Vec<&str> = session.inputs().iter().map(|info| info.name.as_str()).collect();
+        let all: Tensors = all.into_iter().filter(|(name, _)| known.contains(&name.as_str())).collect();
+        let whole = session.run(&all).expect("it runs");
+        let mut pieces = Vec::new();
+        for rows in [0..1, 1..4, 4..7] {
+            let part = all.iter().map(|(name, tensor)| {
+                let part = tensor.slice(cut.inputs[name], rows.clone()).expect("rows are there");
+                (name.to_owned(), part)
+            });
+            pieces.push(session.run(&part.collect()).expect("it runs"));
+        }
+        for (name, want) in whole.iter() {
+            let parts: Vec<&Tensor> = pieces.iter().filter_map(|piece| piece.get(name)).collect();
+            let got = Tensor::concatenate(&parts, cut.outputs[name]).expect("pieces join");
+            assert_eq!(got, *want, "{name} of\n{source}");
+        }
+    }
+}

@@ -1,13 +1,16 @@
 //! `cargo xtask soak` and `overhead`: what the guard survives, and what it costs.
 
-use std::path::Path;
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
 use crate::ci::{library_in, python_environment};
-use crate::runner::root;
+use crate::runner::{release_example, root, run};
 use crate::zoo::shared;
+
+const REQUESTS: &str = "10000";
 
 /// Ten architectures, small and large, of few long runs and of many short ones.
 const MODELS: &[(&str, &str)] = &[
@@ -23,57 +26,79 @@ const MODELS: &[(&str, &str)] = &[
     ("bilstm_tagger", "batch=3,seq=32"),
 ];
 
-/// Writes `results/soak.md`.
+/// Writes `results/soak.md`: about three minutes, and two more for Python.
 pub(crate) fn soak() -> Result<()> {
-    let table = example("soak", &["10000".to_owned()])?;
-    let text = format!(
-        "# The guard while memory runs out\n\nMade by `cargo xtask soak`. Every way gets the same trace of requests, in an \
-         arena of its own beside a session that takes and gives back; every answer is held against an uncapped \
-         session, bit for bit. In vain: runs that ended because memory ran out.\n\n{table}"
-    );
-    write("soak", &text)
+    let head = "# The guard while memory runs out\n\nMade by `cargo xtask soak`. Every way gets the same trace of \
+                requests, in an arena of its own beside a session that takes and gives back, all in lockstep; every \
+                answer is held against an uncapped session, bit for bit. In vain: runs that ended because memory ran \
+                out.\n\n";
+    let mut text = head.to_owned();
+    let venv = python_environment()?;
+    let mut command = Command::new(release_example("soak")?);
+    written(command.arg(REQUESTS).env("ORT_DYLIB_PATH", library_in(&venv)?), "soak", &mut text)?;
+    text.push_str("\n## The same from Python\n\n");
+    let package = python_package()?;
+    let mut command = Command::new(venv.join("bin/python"));
+    command.arg(root().join("crates/onnxfit-python/tests/python/soak.py")).arg(REQUESTS);
+    written(command.env("PYTHONPATH", package), "soak", &mut text)
 }
 
-/// Writes `results/overhead.md`.
+/// The Python package as it would be installed, in a folder of its own.
+fn python_package() -> Result<PathBuf> {
+    run("cargo", &["build", "--release", "--quiet", "--package", "onnxfit-python"], &[])?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let folder = target.join("python-package");
+    let package = folder.join("onnxfit");
+    std::fs::create_dir_all(&package)?;
+    for file in std::fs::read_dir(root().join("crates/onnxfit-python/python/onnxfit"))? {
+        let file = file?;
+        if file.file_type()?.is_file() {
+            std::fs::copy(file.path(), package.join(file.file_name()))?;
+        }
+    }
+    std::fs::copy(target.join("release/libonnxfit_native.so"), package.join("_native.abi3.so"))?;
+    Ok(folder)
+}
+
+/// Writes `results/overhead.md`: under three minutes.
 pub(crate) fn overhead() -> Result<()> {
     let zoo = shared().join("zoo/graphs");
     let arguments: Vec<String> =
         MODELS.iter().map(|(name, sizes)| format!("{}:{sizes}", zoo.join(format!("{name}.onnx")).display())).collect();
-    let table = example("overhead", &arguments)?;
-    let text = format!(
-        "# What the guard costs when nothing fails\n\nMade by `cargo xtask overhead`: the same inputs through the plain \
-         session and the guarded one, block by block in turn; one thread, made-up weights. Processor time of a run, and \
-         the middle of the ratios of wall time. The last column is how long the twin takes to say what a request needs \
-         that it was asked before.\n\n\
-         | graph | runs of each | plain, ms | guarded, ms | processor time | wall time, middle | asked, ns |\n\
-         |---|---:|---:|---:|---:|---:|---:|\n{table}"
-    );
-    write("overhead", &text)
+    let text = "# What the guard costs when nothing fails\n\nMade by `cargo xtask overhead`: the same inputs through \
+                the plain session and the guarded one, in pairs of short blocks whose order changes; one thread, \
+                made-up weights. The middle of a run's processor time, and the middle of the pairs' ratios of processor \
+                time and of wall time. The last column is how long the twin takes to say what a request needs that \
+                it was asked before.\n\n\
+                | graph | runs of each | plain, ms | guarded, ms | processor time | wall time | asked, ns |\n\
+                |---|---:|---:|---:|---:|---:|---:|\n";
+    example("overhead", &arguments, text)
 }
 
-/// Runs an example of the facade with ONNX Runtime at hand; what it prints.
-fn example(name: &str, arguments: &[String]) -> Result<String> {
-    let venv = python_environment()?;
-    let library = library_in(&venv)?;
-    let output = Command::new("cargo")
-        .args(["run", "--release", "--quiet", "--package", "onnxfit", "--example", name, "--"])
-        .args(arguments)
-        .env("ORT_DYLIB_PATH", library)
-        .current_dir(root())
-        .stderr(std::process::Stdio::inherit())
-        .output()
-        .with_context(|| format!("cannot run the example {name}"))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    if !output.status.success() {
-        bail!("the example {name} failed ({}):\n{text}", output.status);
-    }
-    Ok(text)
+/// Runs an example of the facade with ONNX Runtime at hand; `results/NAME.md` is `head` and what it
+/// prints, written as it comes.
+fn example(name: &str, arguments: &[String], head: &str) -> Result<()> {
+    let mut command = Command::new(release_example(name)?);
+    command.args(arguments).env("ORT_DYLIB_PATH", library_in(&python_environment()?)?);
+    written(&mut command, name, &mut head.to_owned())
 }
 
-fn write(name: &str, text: &str) -> Result<()> {
+/// Runs a program; `results/NAME.md` is `text` and what it prints, written as it comes.
+fn written(command: &mut Command, name: &str, text: &mut String) -> Result<()> {
+    let mut child =
+        command.current_dir(root()).stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start {name}"))?;
+    let stdout = child.stdout.take().context("the pipe that was asked for")?;
     let path = root().join(format!("results/{name}.md"));
-    std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
-    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    println!("{text}");
+    for line in BufReader::new(stdout).lines() {
+        let line = line?;
+        eprintln!("{line}");
+        text.push_str(&line);
+        text.push('\n');
+        std::fs::write(&path, &*text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("{name} failed ({status})");
+    }
     Ok(())
 }

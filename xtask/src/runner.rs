@@ -32,14 +32,27 @@ pub(crate) fn works(program: &str, arguments: &[&str]) -> bool {
 
 /// The release build of the command, or the one that `ONNXFIT_BINARY` names.
 pub(crate) fn release_binary() -> Result<PathBuf> {
-    if let Some(binary) = std::env::var_os("ONNXFIT_BINARY") {
-        return Ok(binary.into());
+    match std::env::var_os("ONNXFIT_BINARY") {
+        Some(binary) => Ok(binary.into()),
+        None => Ok(release_folder()?.join("onnxfit")),
     }
+}
+
+/// The release build of an example that measures.
+pub(crate) fn release_example(name: &str) -> Result<PathBuf> {
+    Ok(release_folder()?.join("examples").join(name))
+}
+
+/// Where release builds lie, built once: the command and the examples together, so that what they
+/// share is built once too.
+fn release_folder() -> Result<PathBuf> {
     static BUILT: std::sync::OnceLock<()> = std::sync::OnceLock::new();
     if BUILT.get().is_none() {
-        run("cargo", &["build", "--release", "--quiet", "--package", "onnxfit-cli"], &[])?;
+        let packages = ["--package", "onnxfit-cli", "--package", "onnxfit", "--package", "onnxfit-server"];
+        let targets = ["--bin", "onnxfit", "--example", "overhead", "--example", "soak", "--example", "load"];
+        run("cargo", &[&["build", "--release", "--quiet"][..], &packages, &targets].concat(), &[])?;
         let _ = BUILT.set(());
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    Ok(target.join("release/onnxfit"))
+    Ok(target.join("release"))
 }

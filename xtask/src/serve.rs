@@ -3,13 +3,14 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::ci::python_environment;
-use crate::runner::{release_binary, root};
+use crate::ci::{library_in, python_environment};
+use crate::runner::{release_binary, release_example, root};
 
 const REQUESTS: &str = "10000";
 const KILLS: &str = "20";
@@ -18,40 +19,65 @@ const KILLS: &str = "20";
 pub(crate) fn serve() -> Result<()> {
     let python = python_environment()?.join("bin/python");
     let binary = release_binary()?;
+    let path = root().join("results/serve.md");
     let mut child = Command::new(python)
         .arg(root().join("xtask/serve/client.py"))
-        .arg(binary)
+        .arg(&binary)
         .args(["--requests", REQUESTS, "--kills", KILLS])
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot start Python")?;
     let stdout = child.stdout.take().context("the pipe that was asked for")?;
     let mut promises = Vec::new();
-    let mut direct = None;
     for line in BufReader::new(stdout).lines() {
         let line = line?;
         eprintln!("{line}");
         let Ok(found) = serde_json::from_str::<Value>(&line) else { continue };
         if found.get("promise").is_some() {
             promises.push(found);
-        } else if let Some(rate) = found.get("direct_requests_per_second") {
-            direct = rate.as_f64();
+            std::fs::write(&path, table(&promises, ""))?;
         }
     }
     let status = child.wait()?;
-    std::fs::write(root().join("results/serve.md"), table(&promises, direct))?;
+    let load = load(&binary)?;
+    std::fs::write(&path, table(&promises, &load))?;
     if !status.success() {
         bail!("a promise did not hold ({status})");
     }
     Ok(())
 }
 
-fn table(promises: &[Value], direct: Option<f64>) -> String {
+/// The server under load beside the session itself: the rows of a table.
+fn load(binary: &Path) -> Result<String> {
+    let mut child = Command::new(release_example("load")?)
+        .arg(binary)
+        .env("ORT_DYLIB_PATH", library_in(&python_environment()?)?)
+        .current_dir(root())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run the example load")?;
+    let stdout = child.stdout.take().context("the pipe that was asked for")?;
+    let mut text = String::new();
+    for line in BufReader::new(stdout).lines() {
+        let line = line?;
+        eprintln!("{line}");
+        text.push_str(&line);
+        text.push('\n');
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("the example load failed ({status})");
+    }
+    Ok(text)
+}
+
+fn table(promises: &[Value], load: &str) -> String {
     let mut text = format!(
         "# The server, asked {REQUESTS} times\n\n\
-         Made by `cargo xtask serve` (`xtask/serve/client.py`), CPU provider, arena limit 12 MiB on a model whose \
-         requests of 1 to 2,000 rows take up to 33 MB, 4 callers, {KILLS} times SIGKILL to the worker, 8 clients that \
-         never finish their request. Reference: the same model without a limit, in onnxruntime 1.31.1.\n\n\
+         Made by `cargo xtask serve` (`xtask/serve/client.py`), CPU provider. The soak: arena limit 12 MiB, of which \
+         another session takes up to 8 MiB at random and unseen (`--rehearse-others`), on a model whose requests of 1 \
+         to 2,000 rows take up to 33 MB; 4 callers, {KILLS} times SIGKILL to the worker, 8 clients that never finish \
+         their request. Reference: the same model without a limit, in onnxruntime 1.31.1.\n\n\
          | promise | holds | figures |\n|---|---|---|\n"
     );
     for found in promises {
@@ -64,14 +90,11 @@ fn table(promises: &[Value], direct: Option<f64>) -> String {
         // Writing to a `String` cannot fail.
         let _ = writeln!(text, "| {} | {holds} | {} |", found["promise"].as_str().unwrap_or(""), facts.join(", "));
     }
-    let served = promises.iter().find_map(|found| found.get("requests_per_second")?.as_f64());
-    if let (Some(served), Some(direct)) = (served, direct) {
-        let _ = writeln!(
-            text,
-            "\nThrough the server {served:.0} requests/s, memory running out and workers dying included; the session \
-             called directly, one caller and no limit, {direct:.0} requests/s: {:.2} of it.",
-            served / direct
-        );
-    }
+    let _ = writeln!(
+        text,
+        "\n## How fast\n\nCallers that ask as fast as they are answered, each over a connection that it keeps, \
+         tensors as binary data over HTTP; the session itself is called by one caller. Two threads, callers and \
+         server on one machine; every answer is held against the session's.\n\n{load}"
+    );
     text
 }

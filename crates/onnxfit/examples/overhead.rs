@@ -1,8 +1,9 @@
 //! The guard beside the plain session when nothing fails: `cargo xtask overhead` writes what this
 //! prints for each model given as `FILE:DIM=N,DIM=N`.
 //!
-//! Both run the same inputs in turn, block by block; processor time of each block and the middle of
-//! the ratios of neighbouring runs' wall time.
+//! Both run the same inputs in turn, in pairs of short blocks whose order changes from pair to pair,
+//! so that whatever else the machine does falls on both; what counts is the middle of the pairs'
+//! ratios, of the thread's own processor time and of wall time.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -15,8 +16,10 @@ use onnxfit::runtime::{ElementType, Library, Session, Tensors, locate};
 use onnxfit::{Bytes, GuardSetup, Model, Provider, Quiet, Request, guard_plan, write_runnable};
 use onnxfit_graph::Dim;
 
-/// Seconds that each side runs for one model.
-const SECONDS: f64 = 6.0;
+/// Seconds that both sides together run for one model.
+const SECONDS: f64 = 12.0;
+/// Seconds of one block; a run that is longer is one.
+const BLOCK_SECONDS: f64 = 0.02;
 
 fn main() {
     let mut stdout = std::io::stdout().lock();
@@ -54,43 +57,46 @@ fn measured(argument: &str) -> Result<String, Box<dyn std::error::Error>> {
     let mut guard = Guard::open(library, &plan.spec, plan.options)?;
     let mut plain = Session::open(library, &spec)?;
     let asked = asked(&mut guard, &inputs);
-    let (mut cpu, mut ratios, mut n_runs) = ([0.0; 2], Vec::new(), 0u64);
     for _ in 0..3 {
         guard.run(&inputs)?;
         plain.run(&inputs)?;
     }
+    let first = Instant::now();
+    plain.run(&inputs)?;
+    let block = (BLOCK_SECONDS / first.elapsed().as_secs_f64()).clamp(1.0, 1_000.0) as usize;
+    let (mut cpu, mut wall, mut n_pairs) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()], 0);
     let began = Instant::now();
-    while began.elapsed().as_secs_f64() < 2.0 * SECONDS {
-        // A block is long enough for the clock that counts processor time in hundredths.
-        let first = Instant::now();
-        plain.run(&inputs)?;
-        let block = (0.5 / first.elapsed().as_secs_f64()).clamp(1.0, 100_000.0) as usize;
-        let mut walls = [Vec::new(), Vec::new()];
-        for side in [0, 1] {
-            let start = cpu_seconds();
+    while began.elapsed().as_secs_f64() < SECONDS {
+        for side in if n_pairs % 2 == 0 { [0, 1] } else { [1, 0] } {
+            let (start, start_cpu) = (Instant::now(), cpu_seconds());
             for _ in 0..block {
-                let one = Instant::now();
                 match side {
                     0 => drop(plain.run(&inputs)?),
                     _ => drop(guard.run(&inputs)?),
                 }
-                walls[side].push(one.elapsed().as_secs_f64());
             }
-            cpu[side] += cpu_seconds() - start;
+            cpu[side].push((cpu_seconds() - start_cpu) / block as f64);
+            wall[side].push(start.elapsed().as_secs_f64() / block as f64);
         }
-        n_runs += block as u64;
-        ratios.extend(walls[0].iter().zip(&walls[1]).map(|(plain, guard)| guard / plain));
+        n_pairs += 1;
     }
-    ratios.sort_by(f64::total_cmp);
-    let middle = ratios[ratios.len() / 2];
+    let ratios = |both: &[Vec<f64>; 2]| -> Vec<f64> { both[0].iter().zip(&both[1]).map(|(a, b)| b / a).collect() };
+    let (cpu_ratio, wall_ratio) = (middle(ratios(&cpu)), middle(ratios(&wall)));
     let _ = std::fs::remove_dir_all(&folder);
+    let [plain, guarded] = cpu.map(middle);
     Ok(format!(
-        "| {name} | {n_runs} | {:.3} | {:.3} | {:+.2} % | {:+.2} % | {asked:.0} |",
-        cpu[0] / n_runs as f64 * 1e3,
-        cpu[1] / n_runs as f64 * 1e3,
-        (cpu[1] / cpu[0] - 1.0) * 100.0,
-        (middle - 1.0) * 100.0,
+        "| {name} | {} | {:.3} | {:.3} | {:+.2} % | {:+.2} % | {asked:.0} |",
+        n_pairs * block,
+        plain * 1e3,
+        guarded * 1e3,
+        (cpu_ratio - 1.0) * 100.0,
+        (wall_ratio - 1.0) * 100.0,
     ))
+}
+
+fn middle(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Inputs of these sizes; what is not named is 1.
@@ -128,9 +134,8 @@ fn asked(guard: &mut Guard, inputs: &Tensors) -> f64 {
     began.elapsed().as_nanos() as f64 / f64::from(N_ASKED)
 }
 
+/// Processor time of this thread, which runs all: the sessions have one thread.
 fn cpu_seconds() -> f64 {
-    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let after = text.rsplit_once(')').map_or("", |(_, after)| after);
-    let ticks = |at: usize| after.split_whitespace().nth(at).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
-    (ticks(11) + ticks(12)) / 100.0
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }

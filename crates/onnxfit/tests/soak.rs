@@ -6,7 +6,7 @@ mod campaign;
 
 #[test]
 fn every_request_is_answered_rightly_while_memory_runs_out_again_and_again() {
-    let Some(report) = campaign::soak(250, 11) else {
+    let Some(report) = campaign::soak(250, 11, &mut |_| ()) else {
         eprintln!("skipped: no ONNX Runtime was found");
         return;
     };

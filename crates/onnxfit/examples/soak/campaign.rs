@@ -6,7 +6,7 @@ use std::path::Path;
 
 use onnxfit::runtime::guard::{Guard, GuardOptions};
 use onnxfit::runtime::{
-    ArenaConfig, ArenaExtend, Library, Outputs, RunError, Session, SessionSpec, Tensor, Tensors, locate,
+    ArenaConfig, ArenaExtend, Library, RunError, Session, SessionSpec, Tenant, Tensor, Tensors, locate,
 };
 use onnxfit::{Bytes, GuardSetup, Model, Provider, Quiet, Request, guard_plan, session_spec, write_runnable};
 use onnxfit_onnx::text;
@@ -26,9 +26,6 @@ const MODEL: &str = "g (float[batch, seq, 32] x) => (float[batch, seq, 8] y, flo
         y = MatMul(e, v)
         z = ReduceMax<keepdims = 0>(e, words)
     }";
-
-/// What the other session holds: its input, negated.
-const OTHER: &str = "g (float[n] x) => (float[n] y) { y = Neg(x) }";
 
 const LIMIT: u64 = 12 << 20;
 const ROWS_MAX: u64 = 400;
@@ -58,8 +55,6 @@ pub(crate) struct Way {
     pub(crate) rows_in_vain: u64,
     /// What the arena had in use before and after all.
     pub(crate) in_use: (Bytes, Bytes),
-    /// Resident memory of the process after a quarter of the requests and at the end.
-    pub(crate) resident: (Bytes, Bytes),
     pub(crate) cpu_seconds: f64,
 }
 
@@ -68,27 +63,31 @@ pub(crate) struct Report {
     pub(crate) n_requests: u64,
     pub(crate) version: String,
     pub(crate) ways: Vec<Way>,
+    /// Resident memory of the process, all ways together, after a quarter of the requests and at
+    /// the end.
+    pub(crate) resident: (Bytes, Bytes),
 }
 
-/// Runs all ways; `None` without an ONNX Runtime.
-pub(crate) fn soak(n_requests: u64, seed: u64) -> Option<Report> {
+/// Runs all ways in lockstep, a request at a time; `None` without an ONNX Runtime. Says how far it
+/// is, in hundredths.
+pub(crate) fn soak(n_requests: u64, seed: u64, progress: &mut dyn FnMut(u64)) -> Option<Report> {
     let found = locate::find(&locate::Places::of_this_process());
     let library = Library::load(found.library()?).expect("a library that was found loads");
     let folder = std::env::temp_dir().join(format!("onnxfit-soak-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a temporary folder");
     let model = written(&folder, "model", MODEL);
-    let other = written(&folder, "other", OTHER);
-    let steps = trace(n_requests, seed);
-    let bench = Bench { library, model: &model, other: &other, steps: &steps };
-    let ways = vec![
+    let bench = Bench { library, model: &model };
+    let mut racers = vec![
         bench.guarded("onnxfit's guard", true, true),
         bench.guarded("… that cannot read the arena's counters", true, false),
         bench.guarded("… that is told no sizes either", false, false),
-        bench.way("halving what failed (vrambatch)", halved),
-        bench.way("starting over with half (accelerate)", started_over),
+        bench.other_way("halving what failed (vrambatch)", halved),
+        bench.other_way("starting over with half (accelerate)", started_over),
     ];
+    let resident = bench.race(&mut racers, &trace(n_requests, seed), progress);
+    let ways = racers.into_iter().map(Racer::finish).collect();
     let _ = std::fs::remove_dir_all(&folder);
-    Some(Report { n_requests, version: library.version().to_owned(), ways })
+    Some(Report { n_requests, version: library.version().to_owned(), ways, resident })
 }
 
 fn written(folder: &Path, name: &str, source: &str) -> Model {
@@ -120,81 +119,37 @@ fn trace(n_requests: u64, seed: u64) -> Vec<Step> {
 struct Bench<'a> {
     library: &'static Library,
     model: &'a Model,
-    other: &'a Model,
-    steps: &'a [Step],
 }
 
 /// A request through one of the other ways: the answer, or nothing.
 type Survive = fn(&mut Session, &Tensors, u64, &mut Way) -> Option<Tensors>;
 
-impl Bench<'_> {
-    fn guarded(&self, name: &'static str, knows_sizes: bool, reads_counters: bool) -> Way {
-        let mut arena = self.arena(&[]);
-        let mut request = Request::new(Provider::Cpu);
-        request.arena_limit = Some(Bytes(LIMIT));
-        request.n_threads = 1;
-        let plan = guard_plan(self.model, &request, &GuardSetup::default()).expect("a plan");
-        let needs: Box<dyn onnxfit::runtime::guard::BytesNeeded> =
-            if knows_sizes { plan.options.needs } else { Box::new(onnxfit::runtime::guard::NothingKnown) };
-        let options = GuardOptions { needs, reads_counters, held_by_others: arena.others_own, ..plan.options };
-        let session = arena.session.take().expect("the arena has one");
-        let mut guard = Guard::over(session, options).expect("the limit is enforced");
-        let in_use = |guard: &Guard| guard.session().arena_stats().expect("counters").in_use;
-        let before = in_use(&guard);
-        let mut way = self.drive(name, &mut arena, |inputs, _, way| {
-            let counts = guard.counts();
-            let answer = guard.run(inputs);
-            if let Err(error) = &answer {
-                eprintln!("{error}");
-            }
-            way.rows_in_vain += guard.counts().rows_in_vain - counts.rows_in_vain;
-            answer.ok()
-        });
-        (way.n_runs, way.n_out_of_memory) = (guard.counts().runs, guard.counts().out_of_memory);
-        way.in_use = (before, in_use(&guard));
-        way
-    }
+/// One way, who presses it, and how it fares.
+struct Racer {
+    runner: Runner,
+    other: Tenant,
+    way: Way,
+}
 
-    fn way(&self, name: &'static str, survive: Survive) -> Way {
-        // They give memory back after every run, as those tools empty PyTorch's cache.
-        let mut arena = self.arena(&[("memory.enable_memory_arena_shrinkage", "cpu:0")]);
-        let mut session = arena.session.take().expect("the arena has one");
-        let before = session.arena_stats().expect("counters").in_use;
-        let mut way = self.drive(name, &mut arena, |inputs, rows, way| survive(&mut session, inputs, rows, way));
-        way.in_use = (before, session.arena_stats().expect("counters").in_use);
-        way
-    }
+enum Runner {
+    Guarded(Box<Guard>),
+    Other(Session, Survive),
+}
 
-    /// The model and the other session, in one capped arena.
-    fn arena(&self, run_config: &[(&str, &str)]) -> Arena {
-        let cpu_arena =
-            Some(ArenaConfig { limit: Some(Bytes(LIMIT)), extend: Some(ArenaExtend::Same), ..ArenaConfig::default() });
-        let spec = |model: &Model, config: &[(&str, &str)]| SessionSpec {
-            cpu_arena,
-            intra_op_threads: Some(1),
-            run_config: config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
-            ..SessionSpec::new(model.file().path())
+impl Runner {
+    fn in_use(&self) -> Bytes {
+        let session = match self {
+            Self::Guarded(guard) => guard.session(),
+            Self::Other(session, _) => session,
         };
-        let gives_back = [("memory.enable_memory_arena_shrinkage", "cpu:0")];
-        let specs = [spec(self.model, run_config), spec(self.other, &gives_back)];
-        let mut sessions = Session::open_together(self.library, &specs).expect("both load");
-        let other = sessions.pop().expect("the second");
-        // The other session has no weights: what is in use is the model's.
-        Arena { session: sessions.pop(), other, holding: None, others_own: Bytes::ZERO }
+        session.arena_stats().expect("counters").in_use
     }
+}
 
-    /// Sends the trace and compares every answer.
-    fn drive(
-        &self,
-        name: &'static str,
-        arena: &mut Arena,
-        mut answer: impl FnMut(&Tensors, u64, &mut Way) -> Option<Tensors>,
-    ) -> Way {
-        let mut request = Request::new(Provider::Cpu);
-        request.n_threads = 1;
-        let spec = session_spec(self.model.file().path(), &request);
-        let mut reference = Session::open(self.library, &spec).expect("it loads");
-        let mut way = Way {
+impl Racer {
+    fn new(name: &'static str, runner: Runner, other: Tenant) -> Self {
+        let in_use = runner.in_use();
+        let way = Way {
             name,
             n_equal: 0,
             n_different: 0,
@@ -202,64 +157,92 @@ impl Bench<'_> {
             n_runs: 0,
             n_out_of_memory: 0,
             rows_in_vain: 0,
-            in_use: (Bytes::ZERO, Bytes::ZERO),
-            resident: (Bytes::ZERO, Bytes::ZERO),
+            in_use: (in_use, in_use),
             cpu_seconds: 0.0,
         };
-        for (at, step) in self.steps.iter().enumerate() {
-            if at == self.steps.len() / 4 {
-                way.resident.0 = resident();
-            }
-            let inputs = inputs(step);
-            let want = reference.run(&inputs).expect("without a limit all run");
-            arena.hold(step.held_bytes);
-            let began = cpu_seconds();
-            let got = answer(&inputs, step.rows, &mut way);
-            way.cpu_seconds += cpu_seconds() - began;
-            match got {
-                Some(got) if got == want => way.n_equal += 1,
-                Some(_) => way.n_different += 1,
-                None => way.n_unanswered += 1,
-            }
+        Self { runner, other, way }
+    }
+
+    fn answer(&mut self, step: &Step, inputs: &Tensors, want: &Tensors) {
+        self.other.hold(Bytes(step.held_bytes));
+        let began = cpu_seconds();
+        let got = match &mut self.runner {
+            Runner::Guarded(guard) => guard.run(inputs).inspect_err(|error| eprintln!("{error}")).ok(),
+            Runner::Other(session, survive) => survive(session, inputs, step.rows, &mut self.way),
+        };
+        self.way.cpu_seconds += cpu_seconds() - began;
+        match got {
+            Some(got) if got == *want => self.way.n_equal += 1,
+            Some(_) => self.way.n_different += 1,
+            None => self.way.n_unanswered += 1,
         }
-        arena.holding = None;
-        way.resident.1 = resident();
-        way
+    }
+
+    fn finish(mut self) -> Way {
+        self.other.hold(Bytes::ZERO);
+        self.way.in_use.1 = self.runner.in_use();
+        if let Runner::Guarded(guard) = &self.runner {
+            let counts = guard.counts();
+            (self.way.n_runs, self.way.n_out_of_memory) = (counts.runs, counts.out_of_memory);
+            self.way.rows_in_vain = counts.rows_in_vain;
+        }
+        self.way
     }
 }
 
-struct Arena {
-    session: Option<Session>,
-    other: Session,
-    holding: Option<(u64, Outputs)>,
-    others_own: Bytes,
-}
+impl Bench<'_> {
+    fn guarded(&self, name: &'static str, knows_sizes: bool, reads_counters: bool) -> Racer {
+        let (session, other) = self.arena(&[]);
+        let mut request = Request::new(Provider::Cpu);
+        request.arena_limit = Some(Bytes(LIMIT));
+        request.n_threads = 1;
+        let plan = guard_plan(self.model, &request, &GuardSetup::default()).expect("a plan");
+        let needs: Box<dyn onnxfit::runtime::guard::BytesNeeded> =
+            if knows_sizes { plan.options.needs } else { Box::new(onnxfit::runtime::guard::NothingKnown) };
+        let options = GuardOptions { needs, reads_counters, ..plan.options };
+        let guard = Guard::over(session, options).expect("the limit is enforced");
+        Racer::new(name, Runner::Guarded(Box::new(guard)), other)
+    }
 
-impl Arena {
-    /// Makes the other session hold this much; less if there is not so much.
-    fn hold(&mut self, bytes: u64) {
-        if self.holding.as_ref().is_some_and(|(held, _)| *held == bytes) {
-            return;
-        }
-        self.holding = None;
-        let mut try_bytes = bytes;
-        while try_bytes >= 1024 {
-            let count = try_bytes / 4;
-            let values = Tensor::from_bytes(
-                onnxfit::runtime::ElementType::Float,
-                vec![count],
-                vec![0; usize::try_from(try_bytes).expect("a few megabytes")],
-            );
-            let inputs: Tensors = [("x".to_owned(), values.expect("the bytes fill it"))].into_iter().collect();
-            // A run that fails gives back what the arena does not use, so the second try has it.
-            for _ in 0..2 {
-                if let Ok(outputs) = self.other.run_holding(&inputs) {
-                    self.holding = Some((bytes, outputs));
-                    return;
-                }
+    fn other_way(&self, name: &'static str, survive: Survive) -> Racer {
+        // They give memory back after every run, as those tools empty PyTorch's cache.
+        let (session, other) = self.arena(&[("memory.enable_memory_arena_shrinkage", "cpu:0")]);
+        Racer::new(name, Runner::Other(session, survive), other)
+    }
+
+    /// The model and the other session, in one capped arena.
+    fn arena(&self, run_config: &[(&str, &str)]) -> (Session, Tenant) {
+        let cpu_arena =
+            Some(ArenaConfig { limit: Some(Bytes(LIMIT)), extend: Some(ArenaExtend::Same), ..ArenaConfig::default() });
+        let spec = SessionSpec {
+            cpu_arena,
+            intra_op_threads: Some(1),
+            run_config: run_config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            ..SessionSpec::new(self.model.file().path())
+        };
+        Tenant::beside(self.library, &spec, Bytes(HELD_MAX), 0).expect("both load")
+    }
+
+    /// Sends the trace through all and compares every answer; resident memory after a quarter of
+    /// the requests and at the end.
+    fn race(&self, racers: &mut [Racer], steps: &[Step], progress: &mut dyn FnMut(u64)) -> (Bytes, Bytes) {
+        let mut request = Request::new(Provider::Cpu);
+        request.n_threads = 1;
+        let spec = session_spec(self.model.file().path(), &request);
+        let mut reference = Session::open(self.library, &spec).expect("it loads");
+        let mut after_a_quarter = Bytes::ZERO;
+        for (at, step) in steps.iter().enumerate() {
+            if at == steps.len() / 4 {
+                after_a_quarter = resident();
             }
-            try_bytes = try_bytes / 2 / 4 * 4;
+            if at % (steps.len() / 100).max(1) == 0 {
+                progress((at * 100 / steps.len()) as u64);
+            }
+            let inputs = inputs(step);
+            let want = reference.run(&inputs).expect("without a limit all run");
+            racers.iter_mut().for_each(|racer| racer.answer(step, &inputs, &want));
         }
+        (after_a_quarter, resident())
     }
 }
 
@@ -359,20 +342,23 @@ impl Report {
     pub(crate) fn table(&self) -> String {
         let mut text = format!(
             "{} requests of 1 to {ROWS_MAX} rows of {WORDS:?} words, in a CPU arena of {} that another session takes \
-             up to {} of, changing before six of ten requests. ONNX Runtime {}, one thread.\n\n\
+             up to {} of, changing before six of ten requests. ONNX Runtime {}, one thread. Resident memory of all \
+             ways together: {} after a quarter of the requests, {} at the end.\n\n\
              | way | equal answers | other answers | unanswered | runs | of them in vain | rows in vain | \
-             in use before, after | resident at a quarter, at the end | processor, s |\n\
-             |---|---:|---:|---:|---:|---:|---:|---|---|---:|\n",
+             in use before, after | processor, s |\n\
+             |---|---:|---:|---:|---:|---:|---:|---|---:|\n",
             self.n_requests,
             Bytes(LIMIT),
             Bytes(HELD_MAX),
             self.version,
+            self.resident.0,
+            self.resident.1,
         );
         for way in &self.ways {
             // Writing to a string cannot fail.
             let _ = writeln!(
                 text,
-                "| {} | {} | {} | {} | {} | {} | {} | {}, {} | {}, {} | {:.1} |",
+                "| {} | {} | {} | {} | {} | {} | {} | {}, {} | {:.1} |",
                 way.name,
                 way.n_equal,
                 way.n_different,
@@ -382,8 +368,6 @@ impl Report {
                 way.rows_in_vain,
                 way.in_use.0,
                 way.in_use.1,
-                way.resident.0,
-                way.resident.1,
                 way.cpu_seconds,
             );
         }

@@ -8,7 +8,9 @@ use std::io::Write;
 fn main() {
     let n_requests = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(1000);
     let mut stdout = std::io::stdout().lock();
-    let Some(report) = campaign::soak(n_requests, 7) else {
+    let began = std::time::Instant::now();
+    let mut progress = |hundredths: u64| eprintln!("{hundredths} %, {:.0} s", began.elapsed().as_secs_f64());
+    let Some(report) = campaign::soak(n_requests, 7, &mut progress) else {
         let _ = writeln!(stdout, "no ONNX Runtime was found");
         std::process::exit(2);
     };

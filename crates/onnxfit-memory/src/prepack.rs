@@ -8,6 +8,7 @@ mod attention;
 mod conv_transpose;
 mod integer;
 mod matmul;
+mod n_bits;
 mod normalization;
 mod quantized_conv;
 mod recurrent;
@@ -20,6 +21,7 @@ use onnxfit_base::{Bytes, Operators};
 use crate::program::{Node, NodeIdx, NodeProvider, Program, ValueIdx};
 use crate::sizes::TensorSize;
 
+pub(crate) use n_bits::{Blocks, Computes};
 pub(crate) use quantized_conv::QuantizedFilters;
 
 /// One block that a kernel takes while it repacks a weight.
@@ -98,6 +100,7 @@ const RULES: &[(&str, &str, Rule)] = &[
     ("", "QLinearConv", quantized_conv::filters),
     ("com.microsoft", "QLinearConv", quantized_conv::filters),
     ("com.microsoft", "DynamicQuantizeLSTM", integer::lstm),
+    ("com.microsoft", "MatMulNBits", n_bits::matmul),
     ("", "LSTM", recurrent::lstm),
     ("", "GRU", recurrent::gru),
     ("", "ConvTranspose", conv_transpose::cpu),

@@ -9,6 +9,7 @@ pub(crate) mod cuda;
 mod einsum;
 mod fused;
 mod lrn;
+mod n_bits;
 mod plain;
 mod quantized;
 mod recurrent;
@@ -21,7 +22,7 @@ use std::sync::LazyLock;
 use onnxfit_base::{Bytes, Operators};
 
 use crate::overhead::Bound;
-use crate::program::{Node, NodeProvider, Program, WeightValues};
+use crate::program::{Node, NodeProvider, Program, Weight, WeightValues};
 use crate::releases::Release;
 use crate::sizes::{RunSizes, TensorSize};
 use crate::weights::WeightIndex;
@@ -33,6 +34,13 @@ pub(crate) enum Step {
     Output(usize),
     /// Scratch is taken; it is given back at the end of the kernel, last first.
     Scratch {
+        /// What it is.
+        what: &'static str,
+        /// How much.
+        bytes: Bytes,
+    },
+    /// The same, reserved: a block of its own beside the arena's regions.
+    Reserve {
         /// What it is.
         what: &'static str,
         /// How much.
@@ -66,11 +74,16 @@ pub(crate) struct Call<'a> {
 impl<'a> Call<'a> {
     /// The integers of a small weight at an input position.
     pub(crate) fn integers(&self, position: usize) -> Option<Vec<i64>> {
-        let weight = self.weights.get(self.program, self.node.input(position)?)?;
-        match weight.values.as_ref()? {
-            WeightValues::Integers(values) if !weight.overridable => Some(values.clone()),
+        match self.constant(position)?.values.as_ref()? {
+            WeightValues::Integers(values) => Some(values.clone()),
             _ => None,
         }
+    }
+
+    /// The constant at an input position.
+    pub(crate) fn constant(&self, position: usize) -> Option<&'a Weight> {
+        let weight = self.weights.get(self.program, self.node.input(position)?)?;
+        (!weight.overridable).then_some(weight)
     }
 
     /// The tensor at an input position.
@@ -117,6 +130,7 @@ const RULES: &[Entry] = &[
     ("", "GRU", recurrent::gru),
     ("com.microsoft", "DynamicQuantizeLSTM", recurrent::quantized_lstm),
     ("com.microsoft", "DynamicQuantizeMatMul", quantized::dynamic_matmul),
+    ("com.microsoft", "MatMulNBits", n_bits::matmul),
     ("", "QLinearMatMul", quantized::matmul),
     ("com.microsoft", "QGemm", quantized::gemm),
     ("", "QLinearConv", quantized::conv),

@@ -230,6 +230,11 @@ impl<'a> Frame<'a> {
                 Step::Scratch { what, bytes } => {
                     self.take_scratch(index, place, what, bytes, machine).map(|held| scratch.push(Some(held)))
                 }
+                Step::Reserve { what, bytes } => {
+                    let owner = self.compiled.owner_of_scratch(OwnerKind::Scratch, what, index);
+                    let held = machine.reserve(place, bytes, owner).map_err(|error| Refusal::Arena(place, error));
+                    held.map(|held| scratch.push(Some(held)))
+                }
                 Step::Give(number) => {
                     if let Some(held) = scratch.get_mut(number).and_then(Option::take) {
                         machine.free(held);

@@ -8,7 +8,7 @@ use onnxfit_graph::{Dim, Graph, ValueType};
 use crate::expr::Expr;
 
 /// What the user says about a model's inputs; empty leaves every named size a symbol.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Bindings {
     /// Sizes by name: `batch` is 8.
     pub dims: BTreeMap<String, i64>,
@@ -16,6 +16,8 @@ pub struct Bindings {
     pub inputs: BTreeMap<String, Vec<i64>>,
     /// The content of integer inputs, where it decides sizes: a sampling rate, a length.
     pub values: BTreeMap<String, Vec<i64>>,
+    /// The same of floating-point inputs: scales of a resize, limits of a range.
+    pub floats: BTreeMap<String, Vec<f64>>,
 }
 
 /// The meaning of every dimension name of a model.

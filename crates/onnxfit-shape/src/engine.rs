@@ -44,15 +44,18 @@ fn input_fact(state: &mut State<'_>, graph: &Graph, id: ValueId) -> Fact {
     if fact.kind != Kind::Tensor {
         return fact;
     }
-    if let Some(values) = state.bindings.values.get(&value.name) {
-        let is_float = fact.element_type.is_some_and(|element_type| element_type.is_float());
-        let scalar = |number: &i64| if is_float { Scalar::Float(*number as f64) } else { Scalar::int(*number) };
+    let is_float = fact.element_type.is_some_and(|element_type| element_type.is_float());
+    let scalar = |number: &i64| if is_float { Scalar::Float(*number as f64) } else { Scalar::int(*number) };
+    let whole = state.bindings.values.get(&value.name).map(|values| values.iter().map(scalar).collect());
+    let floats = || Some(state.bindings.floats.get(&value.name)?.iter().copied().map(Scalar::Float).collect());
+    if let Some(values) = whole.or_else(floats) {
+        let values: Vec<Scalar> = values;
         let n_elements = fact.n_elements().and_then(|n| n.as_constant());
         if let [one] = values.as_slice() {
-            return fact.with_value(Some(Value::Uniform(scalar(one))));
+            return fact.with_value(Some(Value::Uniform(one.clone())));
         }
         if n_elements == Some(values.len() as i64) {
-            return fact.with_elements(values.iter().map(|number| Some(scalar(number))).collect());
+            return fact.with_elements(values.into_iter().map(Some).collect());
         }
         state.report(Diagnostic::error(
             "shape-contradiction",

@@ -20,13 +20,13 @@ use onnxfit_report::Size;
 use onnxfit_report::measure::{
     CountersView, ExtensionsView, FailuresView, MeasureView, NodeView, ProcessView, StageView, TimeView, accuracy,
 };
-use onnxfit_runtime::{ArenaStats, Meter, Tensors};
+use onnxfit_runtime::{ArenaStats, ElementType, Meter, Tensors};
 
 use crate::progress::Progress;
 use crate::proof::input_shapes;
 use crate::request::{Provider, Request};
 use crate::session_graph::session_graph;
-use crate::twin::Twin;
+use crate::twin::{Contents, Twin};
 use crate::verify::{VerifyInputs, inputs};
 use crate::{Error, Model, library, weights};
 
@@ -35,6 +35,9 @@ pub(crate) use copy::RunnableCopy;
 pub use copy::write_runnable;
 use reading::{Reading, read};
 pub use sweep::{SweepOptions, sweep};
+
+/// Inputs of more elements are data: nothing asks what they hold.
+const ELEMENTS_TOLD_MAX: u64 = 256;
 
 /// How to measure.
 #[derive(Clone, Debug)]
@@ -65,11 +68,17 @@ pub fn measure(
     let graph = session_graph(copy.model().graph(), copy.model().file().weights(), request);
     let twin = Twin::new(&graph.model, request);
     progress.doing("predicting");
-    let answer = twin.ask();
+    let mut answer = twin.ask();
+    let tensors = tensors(model, &answer.dims, request, &options.inputs)?;
+    let fed = contents(&tensors);
+    let is_told = !fed.integers.is_empty() || !fed.floats.is_empty();
+    let twin = twin.fed(fed);
+    if is_told {
+        answer = twin.ask();
+    }
     let levers = twin.request_levers();
     let prediction = twin.ask_sequence(&vec![answer.dims.clone(); options.runs], levers, request.budget()).prediction;
 
-    let tensors = tensors(model, &answer.dims, request, &options.inputs)?;
     let isolated = request.provider == Provider::Cpu && request.limit().is_none() && !request.shrink_after_run;
     let session = reading::Session {
         worker: &options.worker,
@@ -143,6 +152,24 @@ fn tensors(
 ) -> Result<Tensors, Error> {
     let shapes = input_shapes(model.graph(), dims, request);
     inputs(from, &shapes, weights::vocab_size(model.graph()))
+}
+
+/// What small inputs hold: lengths, shapes, scales and masks may decide sizes.
+fn contents(tensors: &Tensors) -> Contents {
+    let mut contents = Contents::default();
+    for (name, tensor) in tensors.iter().filter(|(_, tensor)| tensor.len() <= ELEMENTS_TOLD_MAX) {
+        let Some(values) = tensor.values() else { continue };
+        match tensor.element_type() {
+            ElementType::Float | ElementType::Float16 | ElementType::Bfloat16 | ElementType::Double => {
+                contents.floats.insert(name.to_owned(), values);
+            }
+            // What a float holds exactly is a whole number here.
+            _ => {
+                contents.integers.insert(name.to_owned(), values.iter().map(|value| *value as i64).collect());
+            }
+        }
+    }
+    contents
 }
 
 fn source_text(options: &MeasureOptions) -> String {

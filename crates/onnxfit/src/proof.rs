@@ -121,6 +121,7 @@ pub(crate) fn input_shapes(
         dims: dims.clone(),
         inputs: request.shapes.clone(),
         values: sizes::known_values(&model.graph, dims),
+        ..Bindings::default()
     };
     let facts = infer(model, &bindings).graph;
     let mut shapes = BTreeMap::new();

@@ -36,6 +36,7 @@ impl Samples {
             dims: request.dims.clone(),
             inputs: request.shapes.clone(),
             values: sizes::known_values(&model.graph, &request.dims),
+            ..Bindings::default()
         };
         let mut facts = infer(model, &bindings).graph;
         let open = sizes::open_dims(&model.graph, &facts);

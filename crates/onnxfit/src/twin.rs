@@ -39,6 +39,17 @@ pub(crate) struct Twin<'a> {
     /// The tensors of every request that was asked: settings are tried on the same sizes again and
     /// again.
     shaped: RefCell<BTreeMap<Sizes, Rc<Shaped>>>,
+    /// What the inputs will hold, where that is known and may decide sizes.
+    contents: Contents,
+}
+
+/// The numbers in small inputs, by name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Contents {
+    /// Whole numbers and truth values.
+    pub(crate) integers: BTreeMap<String, Vec<i64>>,
+    /// Floating-point numbers.
+    pub(crate) floats: BTreeMap<String, Vec<f64>>,
 }
 
 /// Sizes of named dimensions, and shapes of inputs.
@@ -92,7 +103,13 @@ impl<'a> Twin<'a> {
 
     /// The same for a graph that may be the twin's own.
     pub(crate) fn of(model: Cow<'a, GraphModel>, request: &'a Request) -> Self {
-        Self { model, request, compiled: OnceCell::new(), shaped: RefCell::default() }
+        let contents = Contents::default();
+        Self { model, request, compiled: OnceCell::new(), shaped: RefCell::default(), contents }
+    }
+
+    /// The same, told what the inputs will hold.
+    pub(crate) fn fed(self, contents: Contents) -> Self {
+        Self { contents, shaped: RefCell::default(), ..self }
     }
 
     /// Judges the request itself.
@@ -272,25 +289,32 @@ impl<'a> Twin<'a> {
 
     /// Shapes for the first question, found while the session is planned: neither waits for the other.
     fn shape_apart(&self, dims: &BTreeMap<String, i64>, shapes: &BTreeMap<String, Vec<i64>>) -> Shaped {
-        let model: &GraphModel = &self.model;
+        let (model, contents): (&GraphModel, &Contents) = (&self.model, &self.contents);
         if self.compiled.get().is_some() || model.graph.n_nodes() < NODES_APART_MIN {
-            return Self::shape(model, dims, shapes);
+            return Self::shape(model, dims, shapes, contents);
         }
         std::thread::scope(|scope| {
             let apart = std::thread::Builder::new().stack_size(STACK_BYTES);
-            let shaping = apart.spawn_scoped(scope, || Self::shape(model, dims, shapes));
+            let shaping = apart.spawn_scoped(scope, || Self::shape(model, dims, shapes, contents));
             self.compiled(&self.options(self.request_levers()));
             match shaping {
                 Ok(shaping) => shaping.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
                 // No thread is to be had.
-                Err(_) => Self::shape(model, dims, shapes),
+                Err(_) => Self::shape(model, dims, shapes, contents),
             }
         })
     }
 
-    fn shape(model: &GraphModel, dims: &BTreeMap<String, i64>, shapes: &BTreeMap<String, Vec<i64>>) -> Shaped {
-        let mut bindings =
-            Bindings { dims: dims.clone(), inputs: shapes.clone(), values: sizes::known_values(&model.graph, dims) };
+    fn shape(
+        model: &GraphModel,
+        dims: &BTreeMap<String, i64>,
+        shapes: &BTreeMap<String, Vec<i64>>,
+        contents: &Contents,
+    ) -> Shaped {
+        let mut values = sizes::known_values(&model.graph, dims);
+        values.extend(contents.integers.clone());
+        let floats = contents.floats.clone();
+        let mut bindings = Bindings { dims: dims.clone(), inputs: shapes.clone(), values, floats };
         let mut inference = infer(model, &bindings);
         let open = sizes::open_dims(&model.graph, &inference.graph);
         let mut diagnostics = Vec::new();

@@ -28,6 +28,7 @@ mod placement;
 mod rules;
 mod transpose;
 mod unique_dequantize;
+mod weight_bias;
 
 use std::sync::Arc;
 

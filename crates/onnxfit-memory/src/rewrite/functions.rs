@@ -5,6 +5,8 @@
 //! functions are those of ONNX's operator definitions. The CPU provider lacks all of these, CUDA
 //! only some. Functions that a model defines itself are not inlined.
 
+mod losses;
+
 use std::collections::HashMap;
 
 use onnxfit_graph::AttributeValue;
@@ -14,8 +16,29 @@ use onnxfit_onnx::proto::TensorProto;
 use super::net::{ArgId, Net, Op, OpId};
 use super::{Context, Provider};
 
+/// Functions inside functions inside functions.
+const NESTING_MAX: usize = 8;
+
+/// Whether an operator of this name may give way to its function.
+pub(super) fn is_function(op_type: &str) -> bool {
+    matches!(
+        op_type,
+        "HardSwish"
+            | "Mish"
+            | "CastLike"
+            | "GroupNormalization"
+            | "NegativeLogLikelihoodLoss"
+            | "SoftmaxCrossEntropyLoss"
+    )
+}
+
 /// Inlines what the provider has no kernel for; returns how many nodes went.
 pub(super) fn inline_functions(net: &mut Net, context: &Context<'_>) -> usize {
+    let rounds = (0..NESTING_MAX).map(|_| inline_once(net, context));
+    rounds.take_while(|n_inlined| *n_inlined > 0).sum()
+}
+
+fn inline_once(net: &mut Net, context: &Context<'_>) -> usize {
     let on_cpu = context.options.provider == Provider::Cpu;
     let mut n_inlined = 0;
     for id in net.ids().collect::<Vec<_>>() {
@@ -27,6 +50,8 @@ pub(super) fn inline_functions(net: &mut Net, context: &Context<'_>) -> usize {
             "HardSwish" if on_cpu => hard_swish(net, id),
             "Mish" => mish(net, id),
             "CastLike" => cast_like(net, id),
+            "NegativeLogLikelihoodLoss" => losses::negative_log_likelihood(net, id),
+            "SoftmaxCrossEntropyLoss" => losses::softmax_cross_entropy(net, id),
             "GroupNormalization" => group_normalization(net, id).is_some(),
             _ => false,
         };
@@ -74,12 +99,23 @@ impl<'a> Body<'a> {
         }
     }
 
+    /// Whether there is a value of this name.
+    fn has(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
     /// The last node takes the output of the node that is replaced.
     fn finish(self, last: OpId) -> bool {
+        self.finish_in(last);
+        true
+    }
+
+    /// The same; other outputs are left to give.
+    fn finish_in(self, last: OpId) -> &'a mut Net {
         let output = self.net.op(self.node).output(0);
         self.net.remove_op(self.node);
         self.net.set_output(last, 0, output);
-        true
+        self.net
     }
 }
 

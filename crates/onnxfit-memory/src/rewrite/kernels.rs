@@ -9,8 +9,11 @@ use super::MS;
 
 /// Operators of ONNX's domain with a `float16` CPU kernel (x64).
 const HALF: &[&str] = &[
+    "Attention",
+    "BitCast",
     "Cast",
     "CastLike",
+    "Clip",
     "Compress",
     "Concat",
     "ConcatFromSequence",
@@ -30,17 +33,23 @@ const HALF: &[&str] = &[
     "IsNaN",
     "LayerNormalization",
     "Loop",
+    "Max",
+    "Min",
+    "Mod",
     "NonZero",
     "OneHot",
     "Optional",
     "OptionalGetElement",
     "OptionalHasElement",
     "QuantizeLinear",
+    "RMSNormalization",
     "RandomNormalLike",
     "RandomUniformLike",
     "Reshape",
     "Reverse",
     "ReverseSequence",
+    "RotaryEmbedding",
+    "Round",
     "Scan",
     "Scatter",
     "ScatterElements",
@@ -52,6 +61,8 @@ const HALF: &[&str] = &[
     "SequenceInsert",
     "SequenceLength",
     "Shape",
+    "Shrink",
+    "Sign",
     "SimplifiedLayerNormalization",
     "Size",
     "Slice",
@@ -59,11 +70,12 @@ const HALF: &[&str] = &[
     "Split",
     "SplitToSequence",
     "Squeeze",
+    "Tanh",
+    "TensorScatter",
     "Tile",
     "Transpose",
     "Unsqueeze",
     "Where",
-    "Tanh",
 ];
 
 /// Whether the CPU provider has a kernel for an operator on these input types.
@@ -78,6 +90,11 @@ pub(super) fn cpu_has(domain: &str, op_type: &str, inputs: &[DataType]) -> bool 
                     | "MatMulNBits"
                     | "GroupQueryAttention"
                     | "RotaryEmbedding"
+                    | "MRotaryEmbedding"
+                    | "SparseAttention"
+                    | "GatherBlockQuantized"
+                    | "ExpandDims"
+                    | "UnfoldTensor"
                     | "QuantizeLinear"
                     | "DequantizeLinear"
             ),

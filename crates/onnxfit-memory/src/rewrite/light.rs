@@ -56,8 +56,7 @@ fn is_plain(graph: &Graph) -> bool {
 
 fn is_plain_node(node: &Node) -> bool {
     // Also those of other domains: it only costs time.
-    let is_replaced =
-        matches!(node.op_type.as_str(), "DequantizeLinear" | "HardSwish" | "Mish" | "CastLike" | "GroupNormalization");
+    let is_replaced = node.op_type == "DequantizeLinear" || super::functions::is_function(&node.op_type);
     !is_replaced
         && node.attributes.iter().all(|attribute| match &attribute.value {
             AttributeValue::Int(number) => {

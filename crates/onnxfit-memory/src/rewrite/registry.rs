@@ -46,6 +46,7 @@ const LEVEL_1: &[Transform] = &[
     transform("GeluFusionL1", fusion::gelu::level_1),
     transform("LayerNormFusionL1", fusion::layer_norm::level_1),
     transform("QDQPropagationTransformer", super::quantize_propagation::propagate),
+    transform("WeightBiasQuantization", super::weight_bias::quantize_weights),
     transform("EnsureUniqueDQForNodeUnit", super::unique_dequantize::duplicate_dequantizations),
     Transform { name: "TransposeOptimizer", run: super::transpose::level_1, enters_bodies: true, once: true },
 ];

@@ -281,6 +281,48 @@ PATTERNS = {
         "int64[2] a = {0, 0}, int64[2] b = {1, 0}, int64[2] c = {0, 1}, int64[2] d = {1, 1}, int64[2] e = {9223372036854775807, 9223372036854775807}, int64[2] ax = {2, 3}, int64[2] st = {2, 2}",
         "p = Slice(x, a, e, ax, st)\n q = Slice(x, b, e, ax, st)\n r = Slice(x, c, e, ax, st)\n s = Slice(x, d, e, ax, st)\n y = Concat<axis = 1>(p, q, r, s)",
     ),
+    "transpose_stops_at_output": (
+        17, "float[2, 3, 4, 5] x", "float[2, 4, 5, 3] z, float[2, 3, 4, 5] y", "",
+        "t = Transpose<perm = [0, 2, 3, 1]>(x)\n z = Relu(t)\n y = Transpose<perm = [0, 3, 1, 2]>(z)",
+    ),
+    "transpose_output_ahead": (
+        17, "float[2, 3, 4, 5] x", "float[2, 4, 5, 3] z, float[2, 3, 4, 5] y, float[2, 4, 5, 3] w", "",
+        "t = Transpose<perm = [0, 2, 3, 1]>(x)\n r = Relu(t)\n z = Neg(r)\n y = Transpose<perm = [0, 3, 1, 2]>(z)\n w = Abs(r)",
+    ),
+    "transpose_one_reader_twice": (
+        17, "float[2, 3, 4, 5] x", "float[2, 5, 4, 3] y", "",
+        "t = Transpose<perm = [0, 2, 3, 1]>(x)\n r = Relu(t)\n n = Mul(r, r)\n y = Transpose<perm = [0, 2, 1, 3]>(n)",
+    ),
+    "transpose_shared_scale": (
+        17, "float[N, 8, 6, 6] x", "float[N, 8, 6, 6] y", "float[8] g, float[8] b, float[8, 8, 1, 1] k, float half = {0.5}",
+        "\n".join(
+            f"t{i} = Transpose<perm = [0, 2, 3, 1]>({v})\n m{i} = ReduceMean<axes = [-1]>(t{i})\n d{i} = Sub(t{i}, m{i})\n"
+            f"s{i} = Mul(d{i}, g)\n a{i} = Add(s{i}, b)\n u{i} = Transpose<perm = [0, 3, 1, 2]>(a{i})\n c{i} = Conv(u{i}, k, b)"
+            for i, v in ((0, "x"), (1, "c0"), (2, "c1"))
+        )
+        + "\ny = Relu(c2)",
+    ),
+    "transpose_split_of_unknown": (
+        14, "float[N, M, 60] x", "float[P, Q, R, S] y", "int64 i0 = {0}, int64 i1 = {1}, int64[1] zero = {0}, int64[3] tail = {3, 4, 5}, int64[3] ones = {1, 1, 1}, float scale = {0.25}",
+        "s = Shape(x)\n n = Gather(s, i0)\n m = Gather(s, i1)\n nu = Unsqueeze(n, zero)\n mu = Unsqueeze(m, zero)\n"
+        "c = Concat<axis = 0>(nu, mu, tail)\n r = Reshape(x, c)\n t = Transpose<perm = [2, 0, 3, 1, 4]>(r)\n"
+        "q5, k5, v5 = Split<axis = 0>(t, ones)\n q = Squeeze(q5, zero)\n k = Squeeze(k5, zero)\n v = Squeeze(v5, zero)\n"
+        "qs = Mul(q, scale)\n kt = Transpose<perm = [0, 1, 3, 2]>(k)\n a = MatMul(qs, kt)\n p = Softmax<axis = -1>(a)\n y = MatMul(p, v)",
+    ),
+    "batch_norm_of_weights": (
+        15, "float[N, 4, 8, 8] x", "float[N, 6, 8, 8] y", "float[1, 6, 36] w, float[6] g, float[6] z, float[6] m, float[6] v, int64[4] s = {6, 4, 3, 3}",
+        "n, rm, rv = BatchNormalization<training_mode = 1>(w, g, z, m, v)\n k = Reshape(n, s)\n y = Conv<pads = [1, 1, 1, 1]>(x, k)",
+    ),
+    "loss_plain": (13, "float[3, 5, 2] x, int64[3, 2] t", "float l", "", "l = NegativeLogLikelihoodLoss(x, t)"),
+    "loss_weights_ignored": (
+        13, "float[3, 5, 2] x, int64[3, 2] t", "float l", "float[5] w",
+        "l = NegativeLogLikelihoodLoss<ignore_index = 1, reduction = \"sum\">(x, t, w)",
+    ),
+    "loss_entropy": (
+        13, "float[3, 5, 2] x, int64[3, 2] t", "float[3, 2] l, float[3, 5, 2] p", "",
+        "l, p = SoftmaxCrossEntropyLoss<ignore_index = 2, reduction = \"none\">(x, t)",
+    ),
+    "half_limits": (13, "float16[N, 8] x, float16[N, 8] z", "float16[N, 8] y", "", "a = Max(x, z)\n b = Sign(a)\n c = Min(b, z)\n y = Round(c)"),
 }
 
 

@@ -196,15 +196,16 @@ fn split(context: &Context<'_>) -> Vec<Inferred> {
     let parts = (|| {
         let shape = context.shape(0)?;
         let axis = context.axis(0, shape.len())?;
-        let sizes: Option<Vec<i64>> = match context.values_of("split", 1) {
+        // ONNX looks at the parts only where the whole is known.
+        let sizes: Option<Vec<i64>> = dim_value(&shape[axis]).and_then(|size| match context.values_of("split", 1) {
             Some(sizes) => Some(sizes),
             None if context.op.input(1).is_some() => None,
-            None => dim_value(&shape[axis]).map(|size| {
+            None => {
                 let n = n_outputs as i64;
                 let chunk = if size % n == 0 { size / n } else { size / n + 1 };
-                (0..n).map(|part| chunk.min(size - part * chunk)).collect()
-            }),
-        };
+                Some((0..n).map(|part| chunk.min(size - part * chunk)).collect())
+            }
+        });
         Some(
             (0..n_outputs)
                 .map(|part| {

@@ -70,7 +70,7 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("RMSNormalization", same),
     ("SkipLayerNormalization", same),
     ("SkipSimplifiedLayerNormalization", same),
-    ("BatchNormalization", same),
+    ("BatchNormalization", batch_norm),
     ("Dropout", dropout),
     ("Add", arithmetic),
     ("Sub", arithmetic),
@@ -119,6 +119,17 @@ fn same(context: &Context<'_>) -> Vec<Inferred> {
 fn layer_norm(context: &Context<'_>) -> Vec<Inferred> {
     // The output has the type of the scale.
     one(context.elem(1).or(context.elem(0)), shape_of_first(context))
+}
+
+/// In training mode the running statistics come out too (opset 14 and later).
+fn batch_norm(context: &Context<'_>) -> Vec<Inferred> {
+    let channels = (1..5).find_map(|index| context.shape(index)?.first().cloned());
+    let statistics = |index| Inferred { elem: context.elem(index), shape: channels.clone().map(|dim| vec![dim]) };
+    let mut all = same(context);
+    if context.opset() >= 14 {
+        all.extend([statistics(3), statistics(4)]);
+    }
+    all
 }
 
 fn dropout(context: &Context<'_>) -> Vec<Inferred> {

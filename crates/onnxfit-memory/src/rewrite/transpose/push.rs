@@ -42,6 +42,14 @@ fn describe(net: &mut Net, to: ArgId, like: ArgId, perm: &[i64]) {
     net.mark_readers(to);
 }
 
+/// What is known of a value holds for another (`CopyValueInfo`).
+fn copy_type(net: &mut Net, from: ArgId, to: ArgId) {
+    let (elem, shape) = (net.arg(from).elem, net.arg(from).shape.clone());
+    let arg = net.arg_mut(to);
+    arg.elem = elem;
+    arg.shape = shape;
+}
+
 fn others(net: &Net, arg: ArgId, reading: Use) -> Vec<Use> {
     net.arg(arg).uses.iter().copied().filter(|other| *other != reading).collect()
 }
@@ -74,6 +82,7 @@ pub(super) fn transpose_input(net: &mut Net, id: OpId, slot: usize, perm: &[i64]
         if !rest.is_empty() {
             net.set_input(id, slot, None);
             let (_, output) = add_transpose(net, id, Some(input), &inverse);
+            copy_type(net, input, output);
             for other in rest {
                 net.set_input(other.op, other.slot, Some(output));
             }
@@ -166,6 +175,7 @@ pub(super) fn unsqueeze_input(net: &mut Net, id: OpId, slot: usize, axes: &[i64]
         if !rest.is_empty() {
             net.set_input(id, slot, None);
             let (_, output) = add_squeeze(net, id, "Squeeze", input, axes);
+            copy_type(net, input, output);
             for other in rest {
                 net.set_input(other.op, other.slot, Some(output));
             }

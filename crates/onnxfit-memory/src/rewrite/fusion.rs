@@ -15,6 +15,7 @@ pub(super) mod matmul_add;
 pub(super) mod matmul_integer;
 pub(super) mod matmul_scale;
 pub(super) mod matmul_transpose;
+pub(super) mod n_bits_bias;
 pub(super) mod quick_gelu;
 pub(super) mod reshape;
 pub(super) mod simplified_layer_norm;

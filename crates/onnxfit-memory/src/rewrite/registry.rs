@@ -75,6 +75,7 @@ const LEVEL_2: &[Transform] = &[
     transform("QuickGeluFusion", fusion::quick_gelu::quick_gelu),
     transform("BiasSoftmaxFusion", fusion::bias_softmax::bias_softmax),
     transform("MatMulScaleFusion", fusion::matmul_scale::matmul_scale),
+    transform("MatMulNBitsFusion", fusion::n_bits_bias::n_bits_bias),
 ];
 
 /// What every session does after optimizing.

@@ -322,6 +322,14 @@ PATTERNS = {
         13, "float[3, 5, 2] x, int64[3, 2] t", "float[3, 2] l, float[3, 5, 2] p", "",
         "l, p = SoftmaxCrossEntropyLoss<ignore_index = 2, reduction = \"none\">(x, t)",
     ),
+    "n_bits_bias": (
+        17, "float[N, 32] x", "float[N, 16] y", "uint8[16, 1, 16] w, float[16] s, float[16] b",
+        "p = com.microsoft.MatMulNBits<K = 32, N = 16, bits = 4, block_size = 32>(x, w, s)\n q = Add(b, p)\n y = Relu(q)",
+    ),
+    "n_bits_transpose": (
+        17, "float[N, 4, 32] x, float[N, 4, 16] z", "float[N, 4, 4] y", "uint8[16, 1, 16] w, float[16] s, float c = {0.5}",
+        "p = com.microsoft.MatMulNBits<K = 32, N = 16, bits = 4, block_size = 32>(x, w, s)\n t = Transpose<perm = [0, 2, 1]>(p)\n m = MatMul(z, t)\n y = Mul(m, c)",
+    ),
     "half_limits": (13, "float16[N, 8] x, float16[N, 8] z", "float16[N, 8] y", "", "a = Max(x, z)\n b = Sign(a)\n c = Min(b, z)\n y = Round(c)"),
 }
 

@@ -12,6 +12,7 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("DynamicQuantizeMatMul", matmul_float),
     ("QLinearMatMul", qlinear_matmul),
     ("FusedMatMul", fused_matmul),
+    ("MatMulNBits", matmul_n_bits),
     ("Gemm", gemm),
     ("FusedGemm", gemm),
     ("Conv", conv),
@@ -58,6 +59,15 @@ fn matmul_float(context: &Context<'_>) -> Vec<Inferred> {
 
 fn qlinear_matmul(context: &Context<'_>) -> Vec<Inferred> {
     one(context.elem(7), (|| matmul_shape(context.shape(0)?, context.shape(3)?))())
+}
+
+fn matmul_n_bits(context: &Context<'_>) -> Vec<Inferred> {
+    let shape = (|| {
+        let mut shape = context.shape(0)?.to_vec();
+        *shape.last_mut()? = Dim::Known(context.op.int("N")?);
+        Some(shape)
+    })();
+    one(context.elem(0), shape)
 }
 
 fn fused_matmul(context: &Context<'_>) -> Vec<Inferred> {

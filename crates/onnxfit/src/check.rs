@@ -59,12 +59,13 @@ fn view(model: &Model, graph: &Graph, request: &Request, answer: Answer) -> Chec
     }
 }
 
-/// Fits only when even the high end does; what is not known can only add.
+/// Fits only when even the high end does; what is not known can only add, and sizes that contradict
+/// the graph are not those of any run.
 pub(crate) fn verdict(request: &Request, judgement: &Judgement, diagnostics: &[Diagnostic]) -> Verdict {
     if diagnostics.iter().any(|finding| finding.severity == Severity::Error) {
         return Verdict::Unknown;
     }
-    let unsure = diagnostics.iter().any(|finding| finding.id == "unknown-size");
+    let unsure = diagnostics.iter().any(|finding| matches!(finding.id, "unknown-size" | "shape-contradiction"));
     match judgement.fit {
         Fit::DoesNotFit => Verdict::DoesNotFit,
         _ if unsure || request.budget().or(request.limit()).is_none() => Verdict::Unknown,
@@ -104,3 +105,6 @@ fn failure_view(failure: &Failure) -> FailureView {
         message: failure.message(),
     }
 }
+
+#[cfg(test)]
+mod tests;

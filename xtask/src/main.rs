@@ -13,6 +13,7 @@ mod releases;
 mod runner;
 mod serve;
 mod speed;
+mod split;
 mod tidy;
 mod train;
 mod unseen;
@@ -41,6 +42,7 @@ cargo xtask COMMAND
   soak    10,000 requests while memory runs out, guarded and otherwise: results/soak.md
   overhead  what the guard costs when nothing fails: results/overhead.md
   serve   ten thousand requests with too little memory and dying workers: results/serve.md
+  split   architectures in stages, each proved against the whole: results/split.md
   speed   the whole prediction against another tool's planner: results/speed.md
   train   steps per second beside onnxsim, recompute, accumulation, gradients: results/train.md";
 
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         Some(("soak", [])) => guard::soak(),
         Some(("overhead", [])) => guard::overhead(),
         Some(("serve", [])) => serve::serve(),
+        Some(("split", [])) => split::split(),
         Some(("speed", [])) => speed::speed(),
         Some(("quantize", more)) => quantize::quantize(more),
         Some(("fp16", [])) => fp16::fp16(),

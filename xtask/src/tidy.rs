@@ -23,13 +23,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("data", &["base", "runtime"]),
     ("train", &["base", "onnx", "graph", "shape", "memory", "runtime", "rewrite", "data"]),
     ("plan", &["base"]),
+    ("deploy", &["base", "onnx"]),
     ("report", &["base"]),
     ("server", &[]),
 ];
 
 /// Crates that read neither files, clock nor environment.
-const PURE: &[&str] =
-    &["base", "graph", "shape", "memory", "explain", "hardware", "rewrite", "prune", "quantize", "plan", "report"];
+const PURE: &[&str] = &[
+    "base", "graph", "shape", "memory", "explain", "hardware", "rewrite", "prune", "quantize", "plan", "deploy",
+    "report",
+];
 
 /// What pure crates may not name.
 const IMPURE: &[&str] = &["std::fs", "std::env", "std::time", "std::net", "std::process", "SystemTime", "Instant::now"];

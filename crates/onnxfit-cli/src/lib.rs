@@ -15,7 +15,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use verbs::{
-    check, convert, distill, explain, fix, measure, prune, quantize, recommend, run, runtime, serve, train, watch,
+    check, convert, deploy, distill, explain, fix, measure, prune, quantize, recommend, run, runtime, serve, split,
+    train, watch,
 };
 
 /// Makes an ONNX model fit the GPU memory it has.
@@ -52,6 +53,10 @@ enum Verb {
     Distill(Box<distill::Arguments>),
     /// Models behind the Open Inference Protocol, refusing rather than dying
     Serve(Box<serve::Arguments>),
+    /// What Triton, Kubernetes and SageMaker must be told, sized to fit
+    Deploy(Box<deploy::Arguments>),
+    /// A model too large for one GPU, in stages that each fit one of several
+    Split(split::Arguments),
     /// Who holds the memory of the GPUs, live
     Watch(watch::Arguments),
     /// Which ONNX Runtime is used; install one
@@ -139,6 +144,8 @@ fn carry_out(command: Command) -> anyhow::Result<u8> {
         Verb::Train(arguments) => train::run(&arguments),
         Verb::Distill(arguments) => distill::run(&arguments),
         Verb::Serve(arguments) => serve::run(&arguments),
+        Verb::Deploy(arguments) => deploy::run(&arguments),
+        Verb::Split(arguments) => split::run(&arguments),
         Verb::Watch(arguments) => watch::run(&arguments),
         Verb::Runtime(arguments) => runtime::run(&arguments),
         Verb::Worker => verbs::worker(),

@@ -7,6 +7,7 @@
 
 mod point;
 mod search;
+pub mod stages;
 
 pub use point::{Band, Fit, Judged, Levers, Point, Precision};
 pub use search::{Goal, Oracle, Plan, Prefer, StopReason, search};

@@ -87,4 +87,23 @@ fn the_wheel_brings_the_drop_in_the_command_and_the_notebook() {
             .arg(here.join("../../examples")),
     );
     ran("the notebook", &mut notebook);
+
+    let mut page = Command::new(venv.join("bin/python"));
+    let root = here.join("../..");
+    without_library(
+        page.arg(here.join("tests/python/run_docs.py")).arg(root.join("docs/python.md")).arg(root.join("examples")),
+    );
+    ran("the page about Python", &mut page);
+
+    let mut ray = Command::new(venv.join("bin/python"));
+    without_library(ray.arg(here.join("tests/python/ray_data.py")));
+    let output = ray.output().expect("Python starts");
+    if output.status.code() == Some(3) {
+        // `ray[data]` is 77 MB to fetch and 240 MB installed; the script takes a quarter of a minute.
+        eprintln!("skipped: this Python has no ray, so no dataset is processed");
+        return;
+    }
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("complete and equal"), "{said}");
 }

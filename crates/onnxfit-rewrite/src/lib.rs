@@ -9,6 +9,7 @@ mod error;
 pub mod half;
 pub mod inline;
 mod operators;
+pub mod stages;
 pub mod uint8_input;
 pub mod weight_roles;
 

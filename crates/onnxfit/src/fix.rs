@@ -427,6 +427,6 @@ fn instances(
 }
 
 /// Whether any initializer of the main graph lies in another file.
-fn has_external_data(proto: &ModelProto) -> bool {
+pub(crate) fn has_external_data(proto: &ModelProto) -> bool {
     proto.graph.iter().flat_map(|graph| &graph.initializer).any(|tensor| tensor.is_external())
 }

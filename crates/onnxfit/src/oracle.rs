@@ -93,7 +93,7 @@ impl Oracle for TwinOracle<'_> {
     }
 }
 
-fn judged(point: Point, judgement: &Judgement) -> Judged {
+pub(crate) fn judged(point: Point, judgement: &Judgement) -> Judged {
     let prediction = &judgement.prediction;
     let unsure = prediction.diagnostics.iter().any(|finding| finding.id == "unknown-size");
     let fit = if unsure && judgement.fit == Fit::Fits { Fit::Tight } else { judgement.fit };

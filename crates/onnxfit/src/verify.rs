@@ -53,7 +53,7 @@ pub(crate) fn prove(
     let before = run_side(&proof, original, inputs)?;
     progress.doing("running the fitted model");
     let after = run_side(&proof, fitted, inputs)?;
-    Ok(view(&compare(&before, &after, proof.exactness), proof.how))
+    Ok(verify_view(&compare(&before, &after, proof.exactness), proof.how))
 }
 
 fn run_side(proof: &Proof<'_>, side: &Side<'_>, inputs: &Tensors) -> Result<Tensors, Error> {
@@ -146,7 +146,8 @@ pub(crate) fn runtime_error(error: RunError) -> Error {
     Error::Runtime { hint: error.hint().map(str::to_owned), message: error.to_string() }
 }
 
-fn view(comparison: &Comparison, how: String) -> VerifyView {
+/// A comparison as answers show it.
+pub(crate) fn verify_view(comparison: &Comparison, how: String) -> VerifyView {
     let tolerance = &comparison.tolerance;
     VerifyView {
         agrees: comparison.agrees,

@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod convert;
+pub(crate) mod deploy;
 pub(crate) mod distill;
 pub(crate) mod explain;
 pub(crate) mod fix;
@@ -12,6 +13,7 @@ pub(crate) mod recommend;
 pub(crate) mod run;
 pub(crate) mod runtime;
 pub(crate) mod serve;
+pub(crate) mod split;
 pub(crate) mod train;
 pub(crate) mod watch;
 

@@ -12,6 +12,7 @@ from ._verbs import (
     Answer,
     check,
     convert,
+    deploy,
     distill,
     explain,
     fix,
@@ -20,6 +21,7 @@ from ._verbs import (
     quantize,
     recommend,
     run,
+    split,
     train,
 )
 
@@ -31,6 +33,7 @@ __all__ = [
     "__version__",
     "check",
     "convert",
+    "deploy",
     "distill",
     "explain",
     "explained",
@@ -40,5 +43,6 @@ __all__ = [
     "quantize",
     "recommend",
     "run",
+    "split",
     "train",
 ]

@@ -178,6 +178,16 @@ def distill(*models: PathLike, **options: Any) -> Answer:
     return _ask("distill", *models, **options)
 
 
+def deploy(model: PathLike, *, on: str, dim: Optional[Mapping[str, int]] = None, **options: Any) -> Answer:
+    """What Triton, Kubernetes and SageMaker must be told, sized to fit; without a place to write to, the sizes."""
+    return _ask("deploy", model, on=on, dim=dim, **options)
+
+
+def split(model: PathLike, output: Optional[PathLike] = None, *, stages: int = 2, **options: Any) -> Answer:
+    """A model too large for one GPU, in stages; without an output it only plans."""
+    return _ask("split", model, stages=stages, output=output, dry_run=output is None, **options)
+
+
 def explain(log: Union[str, BaseException, PathLike], **options: Any) -> Answer:
     """What an error means: a text, an exception, or a file of a log."""
     if isinstance(log, BaseException):

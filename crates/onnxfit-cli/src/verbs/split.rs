@@ -1,0 +1,72 @@
+//! `onnxfit split`: a model too large for one GPU, in stages that each fit one of several.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use onnxfit::{Model, SplitOptions, VerifyInputs};
+
+use crate::arguments::{ModelArguments, SessionArguments, request};
+use crate::progress::Bar;
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    #[command(flatten)]
+    session: SessionArguments,
+    /// Into how many stages
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    stages: usize,
+    /// Folder for the stages: a Triton repository with an ensemble, and a runner
+    #[arg(short, long, value_name = "DIR", required_unless_present = "dry_run")]
+    output: Option<PathBuf>,
+    /// Plan only: write nothing, run nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// The name it is served under; that of the file, or of the folder around a `model.onnx`
+    #[arg(long)]
+    name: Option<String>,
+    /// Inputs for the proof, as an `.npz` file
+    #[arg(long, value_name = "FILE")]
+    inputs: Option<PathBuf>,
+    /// Seed of made-up inputs
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Fill absent weights with random numbers, so that the model can run
+    #[arg(long, value_name = "SEED")]
+    random_weights: Option<u64>,
+    /// Skip the proof
+    #[arg(long)]
+    no_verify: bool,
+    /// Install nothing
+    #[arg(long)]
+    offline: bool,
+    /// The answer as JSON (`onnxfit.split/1`)
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
+    let request = request(&arguments.model, &arguments.session)?;
+    let model = Model::open(&arguments.model.model)?;
+    let inputs = match &arguments.inputs {
+        Some(path) => VerifyInputs::File(path.clone()),
+        None => VerifyInputs::Seeded(arguments.seed),
+    };
+    let options = SplitOptions {
+        n_stages: arguments.stages,
+        output: arguments.output.clone().filter(|_| !arguments.dry_run),
+        name: arguments.name.clone(),
+        verify: (!arguments.no_verify && !arguments.dry_run).then_some(inputs),
+        random_weights: arguments.random_weights,
+        offline: arguments.offline,
+        worker: super::program()?,
+    };
+    let bar = Bar::new();
+    let view = onnxfit::split(&model, &request, &options, &bar)?;
+    drop(bar);
+    super::answer(arguments.json, &view, |mut out| onnxfit::report::split::write_text(&mut out, &view))?;
+    let proved = view.verify.as_ref().is_none_or(|verify| verify.agrees);
+    Ok(if view.fits && proved { 0 } else { 1 })
+}

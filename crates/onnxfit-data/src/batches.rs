@@ -102,7 +102,7 @@ type Read = (u64, Result<Vec<Vec<u8>>, DataError>);
 
 impl<'a> Reader<'a> {
     fn new(samples: &'a dyn Samples, options: BatchOptions, from: Position) -> Self {
-        let order = Order::of(samples.n_samples(), from.seed, from.epoch);
+        let order = Order::of(samples.n_samples(), samples.block_ends(), from.seed, from.epoch);
         Self { samples, options, order, position: from, n_good: 0, first_bad: None }
     }
 

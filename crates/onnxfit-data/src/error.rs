@@ -24,6 +24,14 @@ pub enum DataError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A table of which no row can be read.
+    #[error("`{path}` cannot be read: {reason}")]
+    Table {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// No data of a known form is there.
     #[error("`{path}` has no samples: {reason}")]
     Nothing {
@@ -113,22 +121,22 @@ pub enum DataError {
 impl DataError {
     /// Whether another sample may still be good: its content is at fault, not the whole source.
     pub fn is_of_one_sample(&self) -> bool {
-        !matches!(self, Self::Nothing { .. } | Self::Position { .. } | Self::AllBad { .. })
+        !matches!(self, Self::Table { .. } | Self::Nothing { .. } | Self::Position { .. } | Self::AllBad { .. })
     }
 
     /// What the user can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Nothing { .. } => Some(
-                "give a .npz, .npy or .safetensors file with a row for each sample, a folder of them, or a folder \
-                 with a folder of .png or .jpg images for each class",
+                "give a .npz, .npy, .safetensors, .parquet or .arrow file with a row for each sample, a folder of \
+                 them, or a folder with a folder of .png or .jpg images for each class",
             ),
             Self::Shape { .. } => Some("`--bad-samples skip` leaves such samples out; images take `--image-size`"),
             Self::Damaged { .. } | Self::Type { .. } | Self::NotANumber { .. } | Self::NoKey { .. } => {
                 Some("`--bad-samples skip` leaves such samples out and counts them")
             }
             Self::Rows { .. } => Some("the first axis of each array counts samples"),
-            Self::Io { .. } | Self::Position { .. } | Self::AllBad { .. } => None,
+            Self::Io { .. } | Self::Table { .. } | Self::Position { .. } | Self::AllBad { .. } => None,
         }
     }
 }

@@ -12,6 +12,7 @@ use zip::{CompressionMethod, ZipArchive};
 
 use crate::error::DataError;
 use crate::rows::{Rows, npy_rows};
+use crate::tables;
 
 /// Most bytes that a compressed array may unpack to.
 const UNPACKED_BYTES_MAX: u64 = 1 << 40;
@@ -37,7 +38,7 @@ fn reader(path: &Path) -> Option<Reader> {
 /// The arrays of a file, in the file's order.
 pub(crate) fn arrays(path: &Path) -> Result<Vec<Rows>, DataError> {
     let Some(reader) = reader(path) else {
-        let known: Vec<&str> = FORMATS.iter().map(|(extension, _)| *extension).collect();
+        let known: Vec<&str> = FORMATS.iter().map(|(extension, _)| *extension).chain(tables::extensions()).collect();
         let reason = format!("it is none of .{}", known.join(", ."));
         return Err(DataError::Nothing { path: path.to_owned(), reason });
     };

@@ -12,6 +12,7 @@ use crate::error::DataError;
 use crate::files::{arrays, is_of_arrays};
 use crate::images::Images;
 use crate::order::Position;
+use crate::tables::{Tables, is_table};
 
 /// A set of samples. Cloning it opens nothing twice.
 #[derive(Clone)]
@@ -70,6 +71,10 @@ pub(crate) trait Samples: Send + Sync {
     fn read(&self, index: u64) -> Result<Vec<Vec<u8>>, DataError>;
     /// The file and the row within it, for messages.
     fn place(&self, index: u64) -> (&Path, u64);
+    /// Samples up to and including each block, where they lie in blocks that are unpacked as a whole.
+    fn block_ends(&self) -> &[u64] {
+        &[]
+    }
     /// Whether reading one takes so long that it is worth a thread.
     fn is_slow(&self) -> bool {
         false
@@ -86,7 +91,11 @@ impl Source {
     pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self, DataError> {
         let path = path.as_ref();
         let metadata = std::fs::metadata(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
-        let samples: Arc<dyn Samples> = if metadata.is_file() {
+        let tables = if metadata.is_file() { vec![path.to_owned()] } else { entries(path)? };
+        let tables: Vec<_> = tables.into_iter().filter(|path| is_table(path)).collect();
+        let samples: Arc<dyn Samples> = if !tables.is_empty() {
+            Arc::new(Tables::open(tables, options)?)
+        } else if metadata.is_file() {
             Arc::new(Columns::new(arrays(path)?)?)
         } else if holds_arrays(path)? {
             match folder_of_arrays(path, options)? {
@@ -98,7 +107,7 @@ impl Source {
         };
         let nothing = |reason: &str| DataError::Nothing { path: path.to_owned(), reason: reason.to_owned() };
         match samples.n_samples() {
-            0 => Err(nothing("its arrays have no rows")),
+            0 => Err(nothing("it has no rows")),
             _ => Ok(Self { samples }),
         }
     }

@@ -1,9 +1,15 @@
 //! Samples come out of every kind of file as they went in, in an order that can be gone on with.
 
+use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
+use arrow_array::types::Float32Type;
+use arrow_array::{ArrayRef, BinaryArray, Int64Array, ListArray, RecordBatch, StringArray};
+use arrow_ipc::writer::{FileWriter, StreamWriter};
 use onnxfit_data::{BadSamples, Batch, BatchOptions, DataError, ImageLayout, OpenOptions, Position, Source};
 use onnxfit_runtime::{ElementType, Tensor, Tensors, npy, npz};
+use parquet::arrow::ArrowWriter;
 
 fn numbers(from: i64, shape: &[u64]) -> Tensor {
     let n: u64 = shape.iter().product();
@@ -218,4 +224,127 @@ fn images_have_the_class_of_their_folder() {
     let skip = BatchOptions { bad_samples: BadSamples::Skip, ..BatchOptions::of(4) };
     let batches = all(&source, &skip, Position::default());
     assert_eq!((seen(&batches), batches[0].skipped.len()), (vec![0, 3], 2));
+}
+
+/// A table of the samples `rows`: `x` as lists of two, `y`, and a text that nothing can be fed with.
+fn table(rows: std::ops::Range<i64>) -> RecordBatch {
+    let x = rows.clone().map(|row| Some([2 * row, 2 * row + 1].map(|number| Some(number as f32))));
+    let texts: Vec<String> = rows.clone().map(|row| format!("sample {row}")).collect();
+    let columns: [(&str, ArrayRef); 3] = [
+        ("x", Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(x))),
+        ("text", Arc::new(StringArray::from(texts))),
+        ("y", Arc::new(Int64Array::from_iter_values(rows))),
+    ];
+    RecordBatch::try_from_iter(columns).unwrap()
+}
+
+fn write_parquet(path: &Path, batches: &[RecordBatch]) {
+    let mut writer = ArrowWriter::try_new(File::create(path).unwrap(), batches[0].schema(), None).unwrap();
+    for batch in batches {
+        writer.write(batch).unwrap();
+        // A row group each.
+        writer.flush().unwrap();
+    }
+    writer.close().unwrap();
+}
+
+#[test]
+fn tables_give_the_same_samples_by_row_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let batches = [table(0..3), table(3..4), table(4..10)];
+    write_parquet(&at("one.parquet"), &batches);
+    check_ten(&at("one.parquet"));
+    std::fs::create_dir(at("shards")).unwrap();
+    write_parquet(&at("shards/0.parquet"), &batches[..2]);
+    write_parquet(&at("shards/1.parquet"), &batches[2..]);
+    std::fs::write(at("shards/dataset_info.json"), "{}").unwrap();
+    check_ten(&at("shards"));
+    // Both kinds of Arrow files.
+    let schema = batches[0].schema();
+    let mut file = FileWriter::try_new(File::create(at("file.arrow")).unwrap(), &schema).unwrap();
+    let mut stream = StreamWriter::try_new(File::create(at("stream.arrow")).unwrap(), &schema).unwrap();
+    for batch in &batches {
+        file.write(batch).unwrap();
+        stream.write(batch).unwrap();
+    }
+    file.finish().unwrap();
+    stream.finish().unwrap();
+    check_ten(&at("file.arrow"));
+    check_ten(&at("stream.arrow"));
+    // Where reading stood it goes on.
+    let source = Source::open(at("shards")).unwrap();
+    let (start, options) = (Position { seed: Some(9), ..Position::default() }, BatchOptions::of(3));
+    let whole = all(&source, &options, start);
+    assert_eq!(seen(&all(&source, &options, whole[0].next)), seen(&whole)[3..]);
+}
+
+#[test]
+fn a_bad_row_of_a_table_is_counted_and_a_damaged_table_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    // The third sample has three numbers, the fifth none, the seventh no label.
+    let x = (0..8).map(|row| match row {
+        2 => Some(vec![Some(1.0), Some(2.0), Some(3.0)]),
+        4 => None,
+        _ => Some(vec![Some(row as f32), Some(f32::from(row as i8))]),
+    });
+    let y: Vec<Option<i64>> = (0..8).map(|row| (row != 6).then_some(row)).collect();
+    let columns: [(&str, ArrayRef); 2] =
+        [("x", Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(x))), ("y", Arc::new(Int64Array::from(y)))];
+    write_parquet(&at("bad.parquet"), &[RecordBatch::try_from_iter(columns).unwrap()]);
+    let source = Source::open(at("bad.parquet")).unwrap();
+    let stop = source.batches(&BatchOptions::of(8), Position::default()).next().unwrap().unwrap_err();
+    assert!(
+        stop.to_string().contains("`x` of `") && stop.to_string().contains("is [3], but samples are [2]"),
+        "{stop}"
+    );
+    let options = BatchOptions { bad_samples: BadSamples::Skip, ..BatchOptions::of(8) };
+    let batches = all(&source, &options, Position::default());
+    assert_eq!(labels_of(&batches), [0.0, 1.0, 3.0, 5.0, 7.0]);
+    assert!(batches[0].skipped.len() == 3 && batches[0].skipped[1].contains("`x` is null"), "{:?}", batches[0].skipped);
+
+    // Cut off anywhere, a table is an error or a shorter table, and never the end of the process.
+    write_parquet(&at("whole.parquet"), &[table(0..10)]);
+    let mut stream = StreamWriter::try_new(File::create(at("whole.arrow")).unwrap(), &table(0..10).schema()).unwrap();
+    stream.write(&table(0..10)).unwrap();
+    stream.finish().unwrap();
+    for name in ["whole.parquet", "whole.arrow"] {
+        let bytes = std::fs::read(at(name)).unwrap();
+        let path = at(&format!("cut-{name}"));
+        for length in (0..bytes.len()).step_by(bytes.len() / 24) {
+            std::fs::write(&path, &bytes[..length]).unwrap();
+            if let Ok(source) = Source::open(&path) {
+                let read: Result<Vec<_>, _> = source.batches(&BatchOptions::of(4), Position::default()).collect();
+                assert!(read.is_err() || length > bytes.len() / 2, "{name} of {length} bytes reads");
+            }
+        }
+    }
+    let texts: [(&str, ArrayRef); 1] = [("text", Arc::new(StringArray::from(vec!["a"])))];
+    write_parquet(&at("text.parquet"), &[RecordBatch::try_from_iter(texts).unwrap()]);
+    let error = Source::open(at("text.parquet")).err().unwrap().to_string();
+    assert!(error.contains("none of its columns holds numbers or images: `text` is Utf8"), "{error}");
+}
+
+#[test]
+fn images_in_a_table_are_decoded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("images.parquet");
+    let encoded = |gray: u8| {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        image::RgbImage::from_pixel(4, 2, image::Rgb([gray; 3])).write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+        bytes.into_inner()
+    };
+    let files: Vec<Vec<u8>> = (0..5).map(|gray| encoded(gray * 10)).collect();
+    let columns: [(&str, ArrayRef); 2] = [
+        ("image", Arc::new(BinaryArray::from_iter_values(&files))),
+        ("label", Arc::new(Int64Array::from_iter_values(0..5))),
+    ];
+    write_parquet(&path, &[RecordBatch::try_from_iter(columns).unwrap()]);
+    let options = OpenOptions { image_layout: ImageLayout::ChannelsFirst, ..OpenOptions::default() };
+    let source = Source::open_with(&path, &options).unwrap();
+    assert_eq!(source.schema()[0].shape, [3, 2, 4]);
+    let batches = all(&source, &BatchOptions::of(5), Position::default());
+    let pixels = batches[0].tensors.get("image").unwrap().values().unwrap();
+    assert_eq!(pixels.chunks(24).map(|image| image[0]).collect::<Vec<_>>(), [0.0, 10.0, 20.0, 30.0, 40.0]);
 }

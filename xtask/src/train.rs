@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -12,8 +14,22 @@ use crate::runner::root;
 
 /// Turns of each program; the best counts, because others on the machine can only slow it down.
 const N_TURNS: usize = 3;
+/// A program that takes longer is ended: ten minutes, of which the first has the build.
+const PROGRAM_SECONDS_MAX: u64 = 600;
 
-/// Writes `results/train.md`.
+/// What was found so far.
+#[derive(Default)]
+struct Figures {
+    /// Steps per second by model: the trainer, its graph in Python, the other tool.
+    best: BTreeMap<String, [f64; 3]>,
+    recompute: Vec<Vec<String>>,
+    accumulation: String,
+    rules: String,
+    zoo: String,
+}
+
+/// Writes `results/train.md`, anew after each program: about eight minutes on two cores, the build
+/// not counted.
 pub(crate) fn train() -> Result<()> {
     let folder = root().join("target/train");
     std::fs::create_dir_all(&folder)?;
@@ -21,28 +37,36 @@ pub(crate) fn train() -> Result<()> {
     // The planner's packages, and the runtime that both programs run on.
     let install = ["-m", "pip", "install", "--quiet", "--no-deps", "onnxruntime==1.31.1", "flatbuffers", "packaging"];
     crate::runner::run(&python.to_string_lossy(), &install, &[])?;
-    let mut best: BTreeMap<String, [f64; 3]> = BTreeMap::new();
+    let mut figures = Figures::default();
     for turn in 0..N_TURNS {
         eprintln!("turn {} of {N_TURNS}", turn + 1);
         for line in marked(&test("speed", &folder, true)?, "steps") {
             let [name, steps, ..] = line.as_slice() else { continue };
-            keep(&mut best, name, 0, steps.parse().unwrap_or(0.0));
+            keep(&mut figures.best, name, 0, steps.parse().unwrap_or(0.0));
         }
         let script = root().join("crates/onnxfit-train/tests/reference/speed.py");
         let mut peer = Command::new(&python);
         for line in marked(&output(peer.arg(script).arg(&folder))?, "steps") {
             let [name, ours, theirs, ..] = line.as_slice() else { continue };
-            keep(&mut best, name, 1, ours.parse().unwrap_or(0.0));
-            keep(&mut best, name, 2, theirs.parse().unwrap_or(0.0));
+            keep(&mut figures.best, name, 1, ours.parse().unwrap_or(0.0));
+            keep(&mut figures.best, name, 2, theirs.parse().unwrap_or(0.0));
         }
+        write(&figures)?;
     }
-    let recompute = marked(&test("recompute", &folder, true)?, "figure");
-    let accumulation = test("accumulation", &folder, false)?;
-    let (rules, zoo) = (test("rules", &folder, false)?, test("zoo", &folder, false)?);
-    let text = table(&best, &recompute, &accumulation, &rules, &zoo)?;
-    std::fs::write(root().join("results/train.md"), &text)?;
-    println!("{text}");
+    figures.recompute = marked(&test("recompute", &folder, true)?, "figure");
+    write(&figures)?;
+    figures.accumulation = test("accumulation", &folder, false)?;
+    write(&figures)?;
+    figures.rules = test("rules", &folder, false)?;
+    figures.zoo = test("zoo", &folder, false)?;
+    println!("{}", write(&figures)?);
     Ok(())
+}
+
+fn write(figures: &Figures) -> Result<String> {
+    let text = table(figures)?;
+    std::fs::write(root().join("results/train.md"), &text)?;
+    Ok(text)
 }
 
 fn keep(best: &mut BTreeMap<String, [f64; 3]>, name: &str, column: usize, steps: f64) {
@@ -61,9 +85,28 @@ fn test(name: &str, folder: &Path, is_ignored: bool) -> Result<String> {
 /// Both streams of a program, one after the other.
 fn output(command: &mut Command) -> Result<String> {
     eprintln!("$ {command:?}");
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {command:?}"))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    if !output.status.success() {
+    let folder = root().join("target/train");
+    let streams = ["stdout.txt", "stderr.txt"].map(|name| folder.join(name));
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(File::create(&streams[0])?)
+        .stderr(File::create(&streams[1])?)
+        .spawn()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    let started = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if started.elapsed().as_secs() > PROGRAM_SECONDS_MAX {
+            child.kill()?;
+            child.wait()?;
+            bail!("{command:?} took more than {PROGRAM_SECONDS_MAX} s");
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let text = std::fs::read_to_string(&streams[0])? + &std::fs::read_to_string(&streams[1])?;
+    if !status.success() {
         bail!("{command:?} failed:\n{text}");
     }
     Ok(text)
@@ -75,13 +118,8 @@ fn marked(text: &str, mark: &str) -> Vec<Vec<String>> {
     lines.map(|line| line.split('|').map(|field| field.trim().to_owned()).collect()).collect()
 }
 
-fn table(
-    best: &BTreeMap<String, [f64; 3]>,
-    recompute: &[Vec<String>],
-    accumulation: &str,
-    rules: &str,
-    zoo: &str,
-) -> Result<String> {
+fn table(figures: &Figures) -> Result<String> {
+    let Figures { best, recompute, accumulation, rules, zoo } = figures;
     let mut out = String::new();
     writeln!(out, "# Training\n\nWritten by `cargo xtask train`.\n\n## Steps per second\n")?;
     writeln!(

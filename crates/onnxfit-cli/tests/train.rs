@@ -245,6 +245,17 @@ fn what_ends_a_run_is_said_and_nothing_is_lost_but_the_step_in_hand() {
     let view = bench.view(&format!("{arguments} --bad-samples skip -o bad.onnx --resume"));
     assert_eq!((&view["n_skipped"], &view["resumed_from"]), (&2.into(), &4.into()));
 
+    // A label that is no class, a column of the data that is not there, a loss that nobody knows.
+    let mut data = npz::read(&bench.path("data.npz")).expect("it reads");
+    data.insert("x", Tensor::from_f32(vec![512, 16], &noise(7, 512 * 16)).expect("numbers"));
+    data.insert("label", Tensor::from_i64(vec![512], &[9; 512]).expect("labels"));
+    npz::write(&bench.path("classes.npz"), &data).expect("it is written");
+    let said = bench.refused(&format!("{} -o classes.onnx", TRAIN.replace("data.npz", "classes.npz")));
+    assert!(said.contains("in `label` is no class: the model has 4") && said.contains("--ignore-index"), "{said}");
+    assert!(bench.refused(&format!("{TRAIN} --map x=pixels -o x.onnx")).contains("the data has no `pixels`"));
+    assert!(bench.refused(&format!("{TRAIN} --loss nobody -o x.onnx")).contains("cross-entropy, mse, kl"));
+    assert!(bench.refused(&format!("{TRAIN} --value nobody -o x.onnx")).contains("nobody"));
+
     // Fields that fit nothing.
     let said = bench.refused(&format!("{TRAIN} --target nothing -o x.onnx"));
     assert!(said.contains("the data has no `nothing`, only `x`, `label`"), "{said}");
@@ -296,6 +307,17 @@ fn a_student_learns_from_a_teacher_and_adapters_become_weights() {
         let (a, b) = (loss(other, "last_loss"), loss(&disk, "last_loss"));
         assert!((a - b).abs() < 0.01 * b, "{a} != {b}");
     }
+    // A narrower student, whose features are projected to the teacher's width; beside it and not.
+    let narrow = mlp(12);
+    std::fs::copy(narrow.path("model.onnx"), bench.path("narrow.onnx")).expect("a copy");
+    let alike = distill.replace("model.onnx", "narrow.onnx") + " --feature h=h --validation data.npz";
+    let nodes = |name: &str| onnxfit::Model::open(bench.path(name)).expect("it opens").graph().graph.n_nodes();
+    for place in ["disk", "beside"] {
+        let view = bench.view(&format!("{alike} --teacher-in {place} -o narrow-{place}.onnx"));
+        assert!(loss(&view, "last_loss") < 0.7 * loss(&view, "first_loss"), "{view:#}");
+        assert!(view["validation"]["points"][5]["accuracy"].as_f64() > Some(0.6), "{view:#}");
+        assert_eq!(nodes("narrow.onnx"), nodes(&format!("narrow-{place}.onnx")));
+    }
     // In half precision with weights in single the curve is nearly the same, and so is the graph.
     let (mixed, single) =
         (bench.view(&format!("{TRAIN} --epochs 6 --batch 64 --lr 0.01 --mixed -o mixed.onnx")), "mixed.onnx");
@@ -308,4 +330,42 @@ fn a_student_learns_from_a_teacher_and_adapters_become_weights() {
     // The merged model answers as the adapted one did.
     let again = bench.view("train lora.onnx --provider cpu --offline --data data.npz --batch 512 --steps 1 -o x.onnx");
     assert!(loss(&again, "last_loss") < 1.3 * loss(&lora, "last_loss"), "{again:#}");
+}
+
+#[test]
+fn the_model_is_written_as_it_was_when_it_answered_best_to_what_it_had_not_seen() {
+    if !has_runtime() {
+        return;
+    }
+    let bench = mlp(64);
+    let data = npz::read(&bench.path("data.npz")).expect("it reads");
+    for (name, rows) in [("few", 0..48), ("unseen", 256..512)] {
+        let parts = data.iter().map(|(field, all)| (field.to_owned(), all.rows(rows.clone()).expect("rows")));
+        npz::write(&bench.path(&format!("{name}.npz")), &parts.collect()).expect("it is written");
+    }
+    let train = TRAIN.replace("data.npz", "few.npz");
+    let arguments = format!("{train} --validation unseen.npz --epochs 12 --batch 16 --lr 0.05 --checkpoint-every 7");
+    let view = bench.view(&format!("{arguments} -o out.onnx"));
+    let points = view["validation"]["points"].as_array().expect("a list");
+    let losses: Vec<f64> = points.iter().map(|point| point["loss"].as_f64().expect("a loss")).collect();
+    let best = losses.iter().copied().fold(f64::INFINITY, f64::min);
+    // So few samples are learnt by heart: what was best is not what was last.
+    assert!(losses.len() == 12 && best < losses[11] && losses[0] > best, "{losses:?}");
+    let kept = &points[losses.iter().position(|loss| *loss == best).expect("it is there")];
+    assert_eq!(view["validation"]["kept_step"], kept["step"]);
+    let accuracy = kept["accuracy"].as_f64().expect("a share");
+    assert!((0.5..1.0).contains(&accuracy) && kept["n_samples"] == 256, "{kept}");
+    // The file is that model: asked again it answers the same, adapters and interrupted runs too.
+    let again = TRAIN.replace("model.onnx", "out.onnx").replace("data.npz", "unseen.npz");
+    let again = bench.view(&format!("{again} --batch 256 --steps 1 -o again.onnx"));
+    let loss = again["first_loss"].as_f64().expect("a loss");
+    assert!((loss - best).abs() < 1e-5 * best, "{loss} and {best}");
+    bench.view(&format!("{arguments} --steps 20 -o parts.onnx"));
+    let parts = bench.view(&format!("{arguments} --resume -o parts.onnx"));
+    // What was asked in the middle of a pass is not asked again.
+    assert_eq!(parts["validation"], view["validation"], "{parts:#}");
+    let bytes = |name: &str| std::fs::read(bench.path(name)).expect("a model");
+    assert!(bytes("parts.onnx") == bytes("out.onnx"), "the weights differ");
+    let lora = bench.view(&format!("{arguments} --lora 2 -o lora.onnx"));
+    assert!(lora["validation"]["kept_step"].as_u64() > Some(0), "{lora:#}");
 }

@@ -39,6 +39,32 @@ impl PointView {
     }
 }
 
+/// How the model answered to samples that it does not learn from, at one time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ValidationPoint {
+    /// Steps that were made before.
+    pub step: u64,
+    /// The pass over the data that had just ended, counted from 0.
+    pub epoch: u64,
+    /// The loss over all samples.
+    pub loss: f64,
+    /// The share of labels that have the largest score; `null` where answers are no classes.
+    pub accuracy: Option<f64>,
+    /// Samples it was asked.
+    pub n_samples: u64,
+}
+
+/// All validations of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct ValidationView {
+    /// The data.
+    pub data: String,
+    /// One for each pass.
+    pub points: Vec<ValidationPoint>,
+    /// Steps after which the model was as it is written: where the loss was least.
+    pub kept_step: Option<u64>,
+}
+
 /// What recomputing was chosen for.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RecomputeView {
@@ -112,6 +138,8 @@ pub struct TrainView {
     pub memory: MemoryView,
     /// Every step.
     pub curve: Vec<PointView>,
+    /// Samples that it did not learn from; `null` if there are none.
+    pub validation: Option<ValidationView>,
     /// The log.
     pub log: String,
     /// The folder of checkpoints.
@@ -146,6 +174,10 @@ pub fn write_text(out: &mut impl Write, view: &TrainView) -> io::Result<()> {
     if view.n_skipped > 0 {
         writeln!(out, "  {} bad samples were left out", view.n_skipped)?;
     }
+    for point in view.validation.iter().flat_map(|validation| &validation.points) {
+        let kept = view.validation.as_ref().is_some_and(|validation| validation.kept_step == Some(point.step));
+        writeln!(out, "  epoch {}: {}{}", point.epoch + 1, validated(point), if kept { ", kept" } else { "" })?;
+    }
     let memory = &view.memory;
     let budget = memory.target.budget_bytes.map_or_else(String::new, |budget| {
         if memory.target.provider == "cpu" { format!(", each arena at most {budget}") } else { format!(" of {budget}") }
@@ -166,6 +198,12 @@ pub fn write_text(out: &mut impl Write, view: &TrainView) -> io::Result<()> {
     }
     writeln!(out, "\nwritten: {}\nlog: {}\ncheckpoints: {}", view.files.join(", "), view.log, view.checkpoints)?;
     write_diagnostics(out, &view.diagnostics)
+}
+
+/// One validation in words.
+pub fn validated(point: &ValidationPoint) -> String {
+    let accuracy = point.accuracy.map_or_else(String::new, |share| format!(", accuracy {:.2} %", 100.0 * share));
+    format!("validation loss {:.6}{accuracy}", point.loss)
 }
 
 /// Points that a curve is drawn with at most.
@@ -234,6 +272,10 @@ pub fn write_html(out: &mut impl Write, view: &TrainView) -> io::Result<()> {
     writeln!(out, "<h2>Facts</h2>\n<table>")?;
     for (name, value) in rows {
         writeln!(out, "<tr><th scope=\"row\">{name}</th><td>{}</td></tr>", Escaped(&value))?;
+    }
+    for point in view.validation.iter().flat_map(|validation| &validation.points) {
+        let (epoch, text) = (point.epoch + 1, validated(point));
+        writeln!(out, "<tr><th scope=\"row\">epoch {epoch}</th><td>{}</td></tr>", Escaped(&text))?;
     }
     writeln!(out, "</table>\n</main>\n</body>\n</html>")
 }

@@ -4,11 +4,12 @@
 //! checkpoint makes the same steps. Whatever ends a run, the parameters before the step that failed
 //! are kept.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use onnxfit_data::{BadSamples, Batch, BatchOptions, DataError, Position, Source};
-use onnxfit_runtime::Tensors;
+use onnxfit_runtime::{Tensor, Tensors};
 
 use crate::accumulate::{StepReport, Trainer};
 use crate::answers::{Answers, AnswersError};
@@ -36,6 +37,8 @@ pub struct Fit {
     pub drops_last: bool,
     /// Which field feeds which input.
     pub feeds: Feeds,
+    /// Inputs that are fed with numbers of classes.
+    pub labels: Vec<Labels>,
     /// A teacher whose answers are targets, and what it is fed.
     pub teacher: Option<(Answers, Feeds)>,
     /// Where checkpoints are kept.
@@ -44,6 +47,37 @@ pub struct Fit {
     pub checkpoint_every: u64,
     /// What must be the same for a checkpoint to fit.
     pub fingerprint: String,
+}
+
+/// An input that is fed with numbers of classes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Labels {
+    /// The input.
+    pub input: String,
+    /// How many classes the model has.
+    pub n_classes: u64,
+    /// A number that means "no label".
+    pub ignore_index: Option<i64>,
+}
+
+impl Labels {
+    /// Refuses numbers that are no classes: some kernels would count them from the end, others read
+    /// what lies beside.
+    fn check(&self, fed: &Tensors, samples: &[u64]) -> Result<(), FitError> {
+        let Some(values) = fed.get(&self.input).and_then(Tensor::values) else { return Ok(()) };
+        let is_class = |label: f64| {
+            (0.0..self.n_classes as f64).contains(&label)
+                || self.ignore_index.is_some_and(|ignored| ignored as f64 == label)
+        };
+        let Some(at) = values.iter().position(|label| !is_class(*label)) else { return Ok(()) };
+        let per_sample = (values.len() / samples.len().max(1)).max(1);
+        Err(FitError::Label {
+            input: self.input.clone(),
+            label: values[at],
+            sample: samples.get(at / per_sample).copied().unwrap_or_default(),
+            n_classes: self.n_classes,
+        })
+    }
 }
 
 impl Fit {
@@ -58,6 +92,7 @@ impl Fit {
             bad_samples: BadSamples::Stop,
             drops_last: false,
             feeds,
+            labels: Vec::new(),
             teacher: None,
             checkpoints: None,
             checkpoint_every: 100,
@@ -90,6 +125,18 @@ pub trait Observer {
     /// A bad sample was left out.
     fn skipped(&mut self, reason: &str) {
         let _ = reason;
+    }
+
+    /// Whether it wants to know of the ends of passes.
+    fn wants_passes(&self) -> bool {
+        false
+    }
+
+    /// A pass over the data ended, or the run in the middle of one, after this many steps: the
+    /// parameters as they are. Breaking ends the run after a checkpoint.
+    fn passed(&mut self, epoch: u64, n_steps: u64, parameters: &BTreeMap<String, Tensor>) -> ControlFlow<()> {
+        let _ = (epoch, n_steps, parameters);
+        ControlFlow::Continue(())
     }
 
     /// A checkpoint was written.
@@ -133,6 +180,18 @@ pub enum FitError {
     /// The data does not fit the model.
     #[error(transparent)]
     Feed(#[from] FeedError),
+    /// A label that is no class.
+    #[error("label {label} of sample {sample} in `{input}` is no class: the model has {n_classes}, counted from 0")]
+    Label {
+        /// The input that takes the labels.
+        input: String,
+        /// The label.
+        label: f64,
+        /// Which sample of the data.
+        sample: u64,
+        /// How many classes there are.
+        n_classes: u64,
+    },
     /// A checkpoint could not be written or read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -148,11 +207,18 @@ pub fn fit<R: StepRunner>(
     settings: &mut Fit,
     observer: &mut dyn Observer,
 ) -> Result<FitReport, FitError> {
-    let mut run =
-        Run { trainer, settings, observer, report: FitReport::default(), position: Position::default(), kept: None };
+    let mut run = Run {
+        trainer,
+        settings,
+        observer,
+        report: FitReport::default(),
+        position: Position::default(),
+        kept: None,
+        passed: None,
+    };
     run.position.seed = run.settings.seed;
     run.resume()?;
-    match run.epochs(source) {
+    match run.epochs(source).and_then(|()| run.passed(run.position.epoch.saturating_sub(1))) {
         Ok(()) => {
             run.keep()?;
             run.trainer.sync()?;
@@ -177,6 +243,8 @@ struct Run<'a, R> {
     position: Position,
     /// The step of the last checkpoint.
     kept: Option<u64>,
+    /// The step at which the observer last saw the parameters.
+    passed: Option<u64>,
 }
 
 impl<R: StepRunner> Run<'_, R> {
@@ -230,9 +298,10 @@ impl<R: StepRunner> Run<'_, R> {
             for batch in source.batches(&options, self.position) {
                 self.step(batch?)?;
                 if self.is_done() {
-                    return Ok(());
+                    return self.passed(self.position.epoch);
                 }
             }
+            self.passed(self.position.epoch)?;
             self.position = Position { epoch: self.position.epoch + 1, index: 0, ..self.position };
         }
         Ok(())
@@ -240,6 +309,7 @@ impl<R: StepRunner> Run<'_, R> {
 
     fn step(&mut self, batch: Batch) -> Result<(), FitError> {
         let mut fed = self.settings.feeds.apply(&batch.tensors)?;
+        self.settings.labels.iter().try_for_each(|labels| labels.check(&fed, &batch.samples))?;
         if let Some((answers, feeds)) = &mut self.settings.teacher {
             let asked: Tensors = feeds.apply(&batch.tensors)?;
             answers.add_to(&batch.samples, &asked, &mut fed)?;
@@ -259,6 +329,18 @@ impl<R: StepRunner> Run<'_, R> {
         if self.report.n_steps.is_multiple_of(self.settings.checkpoint_every.max(1)) {
             self.keep()?;
         }
+        Ok(())
+    }
+
+    /// Shows the observer the parameters, unless it has seen them.
+    fn passed(&mut self, epoch: u64) -> Result<(), FitError> {
+        let n_steps = self.trainer.n_steps();
+        if self.passed == Some(n_steps) || !self.observer.wants_passes() {
+            return Ok(());
+        }
+        self.trainer.sync()?;
+        self.passed = Some(n_steps);
+        self.report.is_stopped |= self.observer.passed(epoch, n_steps, self.trainer.parameters()).is_break();
         Ok(())
     }
 

@@ -186,7 +186,7 @@ fn binary(op_type: &str, a: &str, b: &str, output: &str) -> NodeProto {
 }
 
 /// Numbers between -1 and 1 that look random and are the same everywhere.
-fn noise(seed: u64, n: usize) -> impl Iterator<Item = f64> {
+pub(crate) fn noise(seed: u64, n: usize) -> impl Iterator<Item = f64> {
     (0..n as u64).map(move |index| {
         let mut z = (seed << 32).wrapping_add(index).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

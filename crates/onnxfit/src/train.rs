@@ -10,6 +10,7 @@ mod mixed;
 mod options;
 mod prepare;
 mod sizing;
+mod validation;
 mod watch;
 
 use std::path::Path;
@@ -34,6 +35,7 @@ pub use options::{DecayChoice, LossChoice, Recomputing, TrainOptions};
 
 use journal::Journal;
 use prepare::Prepared;
+use validation::{Standing, Validation};
 use watch::Watch;
 
 /// Trains a model on samples and writes it with its new weights.
@@ -45,7 +47,7 @@ pub fn train(
 ) -> Result<TrainView, Error> {
     let library = open_library(options.offline, progress)?;
     progress.doing("looking at the data");
-    let source = prepare::open_source(model.graph(), options)?;
+    let source = prepare::open_source(model.graph(), &options.data, options)?;
     progress.doing("deriving gradients");
     let weights = crate::weights::source(model, options.random_weights);
     let prepared = prepare::prepare(model, weights.as_ref(), options, &source)?;
@@ -110,6 +112,19 @@ fn run(
     let log = options.log.clone().unwrap_or_else(|| beside(&options.output, "log.jsonl"));
     let (journal, earlier) =
         Journal::open(&log, from.as_ref().map_or(0, |checkpoint| checkpoint.step), &sized.facts(options))?;
+    let validation = match &options.validation {
+        Some(data) => {
+            let standing = Standing {
+                checkpoints: &folder,
+                step: from.as_ref().map(|checkpoint| checkpoint.step),
+                points: earlier.validations,
+                micro_batch: sized.micro_batch,
+                desk: workplace.desk(),
+            };
+            Some(Validation::new(job, &prepared.result, &prepared.batch, data, standing)?)
+        }
+        None => None,
+    };
     let spec = session_spec(Path::new(""), job.request);
     let mut runner = SessionRunner::new(job.library, &sized.plan, &spec, graph_weights).map_err(runtime_error)?;
     // Under a limit on the CPU provider every byte is to be the arena's, as it was predicted.
@@ -121,13 +136,14 @@ fn run(
         seed: options.shuffle.then_some(options.seed),
         bad_samples: options.bad_samples,
         drops_last: options.drops_last || prepared.batch.fixed.is_some(),
+        labels: prepared.labels,
         teacher,
         checkpoints: Some(checkpoints),
         checkpoint_every: options.checkpoint_every,
         fingerprint: prepared.fingerprint,
         ..Fit::new(options.batch, options.n_epochs, options.schedule(n_steps), prepared.feeds)
     };
-    let mut watch = Watch::new(progress, journal, earlier, n_steps, sized.peak_bytes);
+    let mut watch = Watch::new(progress, journal, earlier.curve, validation, n_steps, sized.peak_bytes);
     let report = fit(&mut trainer, job.source, &mut settings, &mut watch);
     let report = report.map_err(|error| stopped(error, watch.kept.as_deref()))?;
     if let Some(error) = watch.failed.take() {
@@ -140,13 +156,15 @@ fn run(
     let measured = trainer.runner().arena_bytes().map_err(runtime_error)?;
 
     progress.doing("writing the model");
-    let weights = prepared.result.weights(trainer.parameters(), job.weights)?;
+    let best = watch.validation.as_ref().and_then(Validation::best);
+    let weights = prepared.result.weights(best.unwrap_or(trainer.parameters()), job.weights)?;
     let (proto, missing) = onnxfit_train::replaced(&prepared.result.model, &weights);
     if let Some(name) = missing.first() {
         return Err(Error::Predict(format!("the model has no weight `{name}` to put the trained one into")));
     }
     let saved = save(&proto, &workplace.model(), &SaveOptions::new(job.weights))?;
     let files = workplace.finish(&options.output, saved.data_name.as_deref())?;
+    let validation = watch.validation.as_ref().map(Validation::view);
     let (curve, seconds) = (watch.curve, watch.seconds);
     let n_samples = curve.iter().rev().take(report.n_new_steps as usize).map(|point| point.n_samples).sum::<u64>();
     Ok(TrainView {
@@ -176,6 +194,7 @@ fn run(
             recompute: sized.recompute,
         },
         curve,
+        validation,
         log: log.display().to_string(),
         checkpoints: folder.display().to_string(),
         files,
@@ -194,6 +213,7 @@ fn stopped(error: FitError, kept: Option<&Path>) -> Error {
     let hint = match &error {
         FitError::Data(error) => error.hint().map(str::to_owned),
         FitError::Feed(_) => Some("name them with `--map INPUT=FIELD`, or `--target FIELD` for the labels".to_owned()),
+        FitError::Label { .. } => Some("`--ignore-index N` leaves labels of one number out".to_owned()),
         FitError::Train(onnxfit_train::TrainError::NotFinite { .. }) => {
             Some("a smaller `--lr`, `--clip 1` or a longer `--warmup` usually helps; go on with `--resume`".to_owned())
         }

@@ -12,7 +12,7 @@ use crate::progress::Bar;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The teacher, an ONNX file
+    /// The teacher, an ONNX file; one that `quantize` or `convert` wrote teaches faster
     teacher: PathBuf,
     #[command(flatten)]
     student: ModelArguments,
@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
     /// How much the teacher counts; what is left is for the labels
     #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
     share: f64,
-    /// Values of the teacher and of the student that are to become alike
+    /// Values of the teacher and of the student that are to become alike; where their widths differ, through a projection that is trained with the student and left out in the end
     #[arg(long, value_name = "TEACHER=STUDENT", value_parser = parse_pair)]
     feature: Vec<(String, String)>,
     /// How much each pair of features counts

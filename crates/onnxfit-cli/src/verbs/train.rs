@@ -29,9 +29,12 @@ pub(crate) struct Learning {
     /// The model to write
     #[arg(short, long, value_name = "FILE", default_value = "trained.onnx")]
     output: PathBuf,
-    /// Samples: a .npz, .npy or .safetensors file with a row for each, a folder of them, or a folder of images with a folder for each class
+    /// Samples: a .npz, .npy, .safetensors, .parquet or .arrow file with a row for each, a folder of them, or a folder of images with a folder for each class
     #[arg(long, value_name = "PATH")]
     data: PathBuf,
+    /// Samples that it does not learn from: each epoch ends with their loss and accuracy, and the model is written as it was when their loss was least
+    #[arg(long, value_name = "PATH")]
+    validation: Option<PathBuf>,
     /// What is minimized
     #[arg(long, value_enum, default_value_t = LossArgument::CrossEntropy)]
     loss: LossArgument,
@@ -221,6 +224,7 @@ impl Learning {
         };
         let pixels = BytesIn::default();
         Ok(TrainOptions {
+            validation: self.validation.clone(),
             open: OpenOptions {
                 image_size: self.image_size,
                 image_layout: ImageLayout::ChannelsFirst,

@@ -12,7 +12,9 @@ use onnxfit_onnx::{SaveOptions, TensorSource, save};
 use onnxfit_report::train::TrainView;
 use onnxfit_rewrite::half::{HalfOptions, HalfType, to_half};
 use onnxfit_runtime::{ElementType, Library, Session, SessionSpec};
-use onnxfit_train::{Answers, DataInput, Feeds, JoinedWeights, Loss, LossKind, LossTerm, Per, TEACHER, join};
+use onnxfit_train::{
+    Answers, DataInput, Feeds, JoinedWeights, Loss, LossKind, LossTerm, Per, TEACHER, feature_width, join, project,
+};
 
 use super::options::TrainOptions;
 use super::prepare::{
@@ -93,7 +95,7 @@ pub fn distill(
     }
     let library = open_library(train.offline, progress)?;
     progress.doing("looking at the data");
-    let source = prepare::open_source(student.graph(), train)?;
+    let source = prepare::open_source(student.graph(), &train.data, train)?;
     let base = inlined(student)?;
     let is_cached = match options.place {
         TeacherPlace::Disk => true,
@@ -119,11 +121,23 @@ pub fn distill(
         per,
         ..LossTerm::new(divergence, &value, &format!("{prefix}{teacher_value}"))
     });
+    let teacher_graph = inlined(teacher)?;
+    let mut parameters = chosen(&base, train);
+    // The student, with its features made as wide as the teacher's.
+    let mut wide = base.clone();
     for (theirs, ours) in &options.features {
+        let mut ours = ours.clone();
+        if let (Some(wanted), Some(have)) = (feature_width(&teacher_graph, theirs), feature_width(&wide, &ours))
+            && wanted != have
+        {
+            let projected = project(&wide, &ours, wanted, train.seed).map_err(train_error)?;
+            (wide, ours) = (projected.model, projected.value);
+            parameters.push(projected.parameter);
+        }
         loss.terms.push(LossTerm {
             weight: options.feature_weight,
             per,
-            ..LossTerm::new(LossKind::SquaredError, ours, &format!("{prefix}{theirs}"))
+            ..LossTerm::new(LossKind::SquaredError, &ours, &format!("{prefix}{theirs}"))
         });
     }
     if let Some(target) = &target {
@@ -131,8 +145,6 @@ pub fn distill(
         let term = LossTerm::new(kind, &value, &target_input(&base, target));
         loss.terms.push(LossTerm { weight: 1.0 - options.share, ..term });
     }
-    let teacher_graph = inlined(teacher)?;
-    let parameters = chosen(&base, train);
     let context = |train_graph| Context {
         base: &base,
         train: train_graph,
@@ -143,7 +155,7 @@ pub fn distill(
         source: &source,
     };
     if is_cached {
-        let prepared = prepare::plan(context(&base), student_weights.as_ref())?;
+        let prepared = prepare::plan(context(&wide), student_weights.as_ref())?;
         let names: Vec<String> =
             [teacher_value].into_iter().chain(options.features.iter().map(|pair| pair.0.clone())).collect();
         let teaching = Teaching { library, request, options, source: &source, names };
@@ -164,7 +176,7 @@ pub fn distill(
             hint: Some("add `--teacher-in disk`".to_owned()),
         });
     }
-    let joined = join(&teacher_graph, &base).map_err(train_error)?;
+    let joined = join(&teacher_graph, &wide).map_err(train_error)?;
     let both = JoinedWeights { teacher: teacher_weights.as_ref(), student: student_weights.as_ref() };
     let prepared = prepare::plan(context(&joined), &both)?;
     let job = Job { model: student, request, options: train, library, source: &source, weights: &both };
@@ -183,7 +195,7 @@ struct Teaching<'a> {
 impl Teaching<'_> {
     /// The teacher in a session, and what it is fed.
     fn begin(&self, teacher: &GraphModel, weights: &dyn TensorSource) -> Result<(Answers, Feeds), Error> {
-        let model = self.with_outputs(teacher)?;
+        let model = with_outputs(teacher, &self.names)?;
         let folder = Scratch::new()?;
         let path = folder.0.join("teacher.onnx");
         if self.options.is_half {
@@ -195,15 +207,7 @@ impl Teaching<'_> {
         }
         let spec: SessionSpec = session_spec(&path, self.request);
         let session = Session::open(self.library, &spec).map_err(runtime_error)?;
-        let inputs: Vec<DataInput> = session
-            .inputs()
-            .iter()
-            .map(|info| DataInput {
-                name: info.name.clone(),
-                element_type: info.element_type.unwrap_or(ElementType::Float),
-                rank: Some(info.shape.len()),
-            })
-            .collect();
+        let inputs = data_inputs(&session);
         let schema: Vec<Field> = self.source.schema().to_vec();
         let unlabelled: Vec<Field> =
             schema.iter().filter(|field| Some(&field.name) != self.options.train.target.as_ref()).cloned().collect();
@@ -223,26 +227,33 @@ impl Teaching<'_> {
         let names = self.names.iter().map(|name| (name.clone(), format!("{ANSWERS}{name}"))).collect();
         Ok((Answers::new(session, names, self.source.len(), N_AT_ONCE), feeds))
     }
+}
 
-    /// The teacher with the values asked for as its outputs.
-    fn with_outputs(&self, teacher: &GraphModel) -> Result<GraphModel, Error> {
-        let mut proto = teacher.to_proto();
-        let Some(graph) = &mut proto.graph else { return Ok(teacher.clone()) };
-        let mut outputs = Vec::new();
-        for name in &self.names {
-            let known = graph.output.iter().chain(&graph.value_info).find(|info| info.name() == name);
-            if teacher.graph.value_named(name).is_none() {
-                return Err(train_error(onnxfit_train::TrainError::NoSuchValue {
-                    what: "value of the teacher",
-                    name: name.clone(),
-                }));
-            }
-            let bare = ValueInfoProto { name: Some(name.clone()), ..ValueInfoProto::default() };
-            outputs.push(known.cloned().unwrap_or(bare));
+/// What a session wants to be fed.
+pub(super) fn data_inputs(session: &Session) -> Vec<DataInput> {
+    let one = |info: &onnxfit_runtime::TensorInfo| DataInput {
+        name: info.name.clone(),
+        element_type: info.element_type.unwrap_or(ElementType::Float),
+        rank: Some(info.shape.len()),
+    };
+    session.inputs().iter().map(one).collect()
+}
+
+/// A model with the values asked for as its outputs.
+pub(super) fn with_outputs(model: &GraphModel, names: &[String]) -> Result<GraphModel, Error> {
+    let mut proto = model.to_proto();
+    let Some(graph) = &mut proto.graph else { return Ok(model.clone()) };
+    let mut outputs = Vec::new();
+    for name in names {
+        let known = graph.output.iter().chain(&graph.value_info).find(|info| info.name() == name);
+        if model.graph.value_named(name).is_none() {
+            return Err(train_error(onnxfit_train::TrainError::NoSuchValue { what: "value", name: name.clone() }));
         }
-        graph.output = outputs;
-        GraphModel::from_proto(&proto).map_err(|error| Error::Predict(error.to_string()))
+        let bare = ValueInfoProto { name: Some(name.clone()), ..ValueInfoProto::default() };
+        outputs.push(known.cloned().unwrap_or(bare));
     }
+    graph.output = outputs;
+    GraphModel::from_proto(&proto).map_err(|error| Error::Predict(error.to_string()))
 }
 
 /// A folder that is gone when its owner is.

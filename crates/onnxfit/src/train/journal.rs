@@ -7,10 +7,17 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use onnxfit_report::train::PointView;
+use onnxfit_report::train::{PointView, ValidationPoint};
 use serde_json::{Value, json};
 
 use crate::Error;
+
+/// What a log says of the steps before a checkpoint.
+#[derive(Default)]
+pub(super) struct Earlier {
+    pub(super) curve: Vec<PointView>,
+    pub(super) validations: Vec<ValidationPoint>,
+}
 
 /// The log of a training.
 pub(super) struct Journal {
@@ -20,12 +27,12 @@ pub(super) struct Journal {
 
 impl Journal {
     /// Opens the log; keeps the points of steps before `step` and gives them.
-    pub(super) fn open(path: &Path, step: u64, facts: &Value) -> Result<(Self, Vec<PointView>), Error> {
+    pub(super) fn open(path: &Path, step: u64, facts: &Value) -> Result<(Self, Earlier), Error> {
         let io = |action| {
             let path = path.to_owned();
             move |source| Error::Io { action, path, source }
         };
-        let mut earlier = Vec::new();
+        let mut earlier = Earlier::default();
         let mut kept = String::new();
         if step > 0 && path.exists() {
             let text = std::fs::read_to_string(path).map_err(io("read"))?;
@@ -34,7 +41,10 @@ impl Journal {
                 let Ok(value) = serde_json::from_str::<Value>(line) else { continue };
                 match value.get("step").and_then(Value::as_u64) {
                     Some(at) if at >= step => continue,
-                    Some(_) => earlier.extend(PointView::of_json(&value)),
+                    Some(_) if value.get("event").is_some() => {
+                        earlier.validations.extend(serde_json::from_value::<ValidationPoint>(value));
+                    }
+                    Some(_) => earlier.curve.extend(PointView::of_json(&value)),
                     None => {}
                 }
                 kept.push_str(line);
@@ -54,6 +64,13 @@ impl Journal {
     /// Adds a step.
     pub(super) fn step(&mut self, point: &PointView) -> Result<(), Error> {
         self.line(&serde_json::to_value(point).unwrap_or_default())
+    }
+
+    /// Adds a validation.
+    pub(super) fn validation(&mut self, point: &ValidationPoint) -> Result<(), Error> {
+        let mut value = serde_json::to_value(point).unwrap_or_default();
+        value["event"] = "validation".into();
+        self.line(&value)
     }
 
     /// Adds something that happened between steps.

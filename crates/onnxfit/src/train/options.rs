@@ -53,6 +53,9 @@ pub enum Recomputing {
 pub struct TrainOptions {
     /// The samples.
     pub data: PathBuf,
+    /// Samples that it does not learn from; each pass ends with them, and the model is written as it
+    /// was when their loss was least.
+    pub validation: Option<PathBuf>,
     /// How they are read.
     pub open: OpenOptions,
     /// How the bytes of images become floats.
@@ -128,6 +131,7 @@ impl TrainOptions {
     pub fn new(data: impl Into<PathBuf>, output: impl Into<PathBuf>) -> Self {
         Self {
             data: data.into(),
+            validation: None,
             open: OpenOptions::default(),
             pixels: Uint8Options::default(),
             output: output.into(),

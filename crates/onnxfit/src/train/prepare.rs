@@ -1,6 +1,7 @@
 //! From model, data and wishes to the graphs of a training.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use onnxfit_base::Diagnostic;
 use onnxfit_data::{Field, OpenOptions, Source};
@@ -10,9 +11,10 @@ use onnxfit_rewrite::half::HalfOutcome;
 use onnxfit_rewrite::inline::inline_functions;
 use onnxfit_rewrite::uint8_input::{Uint8Options, uint8_input};
 use onnxfit_runtime::{ElementType, Tensor};
+use onnxfit_shape::{Bindings, infer};
 use onnxfit_train::{
-    Feeds, FitError, GradientOptions, Lora, LoraFactors, Loss, LossKind, LossTerm, PlanOptions, TrainError,
-    TrainingPlan, add_lora, specialize, trainable_parameters,
+    Feeds, FitError, GradientOptions, Labels, Lora, LoraFactors, Loss, LossKind, LossTerm, PROJECTION, PlanOptions,
+    TrainError, TrainingPlan, add_lora, specialize, trainable_parameters,
 };
 
 use super::mixed::{LOSS_SCALE, mixed};
@@ -33,6 +35,8 @@ pub(super) struct Prepared {
     pub(super) feeds: Feeds,
     pub(super) batch: BatchDim,
     pub(super) result: ResultModel,
+    /// Inputs that take numbers of classes.
+    pub(super) labels: Vec<Labels>,
     /// The conversion to half precision, whose source has the bytes of the graphs' weights.
     pub(super) half: Option<HalfOutcome>,
     /// What must be the same for a checkpoint to fit.
@@ -55,7 +59,11 @@ impl ResultModel {
     ) -> Result<BTreeMap<String, Tensor>, Error> {
         match &self.lora {
             Some(lora) => lora.merged(trained, weights).map_err(train_error),
-            None => Ok(trained.clone()),
+            None => {
+                // A projection of features was there for the loss alone.
+                let own = trained.iter().filter(|(name, _)| !name.starts_with(PROJECTION));
+                Ok(own.map(|(name, tensor)| (name.clone(), tensor.clone())).collect())
+            }
         }
     }
 }
@@ -65,7 +73,7 @@ pub(super) fn train_error(error: TrainError) -> Error {
 }
 
 /// Opens the samples, told apart by what the model's inputs look like.
-pub(super) fn open_source(model: &GraphModel, options: &TrainOptions) -> Result<Source, Error> {
+pub(super) fn open_source(model: &GraphModel, path: &Path, options: &TrainOptions) -> Result<Source, Error> {
     let graph = &model.graph;
     let ranks = graph.required_inputs().filter_map(|id| {
         let value = graph.value(id);
@@ -74,7 +82,7 @@ pub(super) fn open_source(model: &GraphModel, options: &TrainOptions) -> Result<
         Some((field.clone(), rank))
     });
     let open = OpenOptions { ranks: ranks.collect(), ..options.open.clone() };
-    Source::open_with(&options.data, &open).map_err(|error| stopped(FitError::Data(error), None))
+    Source::open_with(path, &open).map_err(|error| stopped(FitError::Data(error), None))
 }
 
 /// The model without functions of its own.
@@ -122,7 +130,8 @@ pub(super) fn plan(context: Context<'_>, weights: &dyn TensorSource) -> Result<P
     if let Some(rank) = options.lora_rank {
         let wanted = Lora { rank, alpha: 2.0 * rank as f64, name_contains: options.only.clone(), seed: options.seed };
         let factors = add_lora(&train, &wanted).map_err(train_error)?;
-        parameters.clone_from(&factors.parameters);
+        parameters.retain(|name| name.starts_with(PROJECTION));
+        parameters.extend(factors.parameters.iter().cloned());
         train = factors.model.clone();
         lora = Some(factors);
     }
@@ -137,6 +146,7 @@ pub(super) fn plan(context: Context<'_>, weights: &dyn TensorSource) -> Result<P
     train = with_bytes(train, source.schema(), &map, &options.pixels)?;
     let samples = sample_shapes(&train, source.schema(), &map);
     let specialized = specialize(&train, &samples).map_err(train_error)?;
+    let labels = labels(&specialized.model, &loss);
     let plan_options = PlanOptions {
         parameters,
         gradient: GradientOptions { batch_norm: options.batch_norm, ..GradientOptions::default() },
@@ -184,10 +194,24 @@ pub(super) fn plan(context: Context<'_>, weights: &dyn TensorSource) -> Result<P
         feeds,
         batch: BatchDim { name: specialized.batch_dim, fixed: specialized.fixed_batch },
         result: ResultModel { model: base.clone(), lora },
+        labels,
         half,
         fingerprint,
         diagnostics,
     })
+}
+
+/// The inputs of a loss that take numbers of classes, where it is known how many there are.
+fn labels(model: &GraphModel, loss: &Loss) -> Vec<Labels> {
+    let facts = infer(model, &Bindings::default()).graph;
+    let of = |term: &LossTerm| {
+        let LossKind::CrossEntropy { class_axis, ignore_index } = term.kind else { return None };
+        let shape = facts.fact(model.graph.value_named(&term.value)?).shape.as_ref()?;
+        let axis = if class_axis < 0 { shape.len().checked_sub(1)? } else { usize::try_from(class_axis).ok()? };
+        let n_classes = u64::try_from(shape.get(axis)?.as_constant()?).ok()?;
+        Some(Labels { input: term.target.clone(), n_classes, ignore_index })
+    };
+    loss.terms.iter().filter_map(of).collect()
 }
 
 /// What names of a teacher's answers begin with.
@@ -255,14 +279,14 @@ pub(super) fn loss_kind(model: &GraphModel, value: &str, choice: LossChoice) -> 
     }
 }
 
-fn loss_of(model: &GraphModel, options: &TrainOptions, target: &str) -> Result<Loss, Error> {
+pub(super) fn loss_of(model: &GraphModel, options: &TrainOptions, target: &str) -> Result<Loss, Error> {
     let value = loss_value(model, options)?;
     let kind = loss_kind(model, &value, options.loss);
     Ok(Loss::of(LossTerm::new(kind, &value, &target_input(model, target))))
 }
 
 /// Floats that are fed with bytes become inputs of bytes: they are made floats on the card.
-fn with_bytes(
+pub(super) fn with_bytes(
     model: GraphModel,
     schema: &[Field],
     map: &BTreeMap<String, String>,
@@ -290,7 +314,11 @@ fn with_bytes(
 }
 
 /// The shapes of samples, by the input that they feed.
-fn sample_shapes(model: &GraphModel, schema: &[Field], map: &BTreeMap<String, String>) -> BTreeMap<String, Vec<u64>> {
+pub(super) fn sample_shapes(
+    model: &GraphModel,
+    schema: &[Field],
+    map: &BTreeMap<String, String>,
+) -> BTreeMap<String, Vec<u64>> {
     let graph = &model.graph;
     let inputs: Vec<&String> = graph.required_inputs().map(|id| &graph.value(id).name).collect();
     let field_of = |input: &String| schema.iter().find(|field| field.name == *map.get(input).unwrap_or(input));

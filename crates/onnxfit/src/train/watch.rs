@@ -1,14 +1,17 @@
 //! What a person sees while a model learns: a bar on the terminal, a line in the log.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use onnxfit_base::Bytes;
-use onnxfit_report::train::PointView;
+use onnxfit_report::train::{PointView, validated};
+use onnxfit_runtime::Tensor;
 use onnxfit_train::{Observer, StepEvent};
 
 use super::journal::Journal;
+use super::validation::Validation;
 use crate::Error;
 use crate::progress::{Progress, Stage};
 
@@ -23,7 +26,9 @@ pub(super) struct Watch<'a> {
     pub(super) curve: Vec<PointView>,
     /// The newest checkpoint.
     pub(super) kept: Option<PathBuf>,
-    /// The log could not be written.
+    /// What asks the model for samples that it does not learn from.
+    pub(super) validation: Option<Validation<'a>>,
+    /// The log could not be written, or the validation not be run.
     pub(super) failed: Option<Error>,
     /// Time since the first step began.
     pub(super) seconds: f64,
@@ -39,6 +44,7 @@ impl<'a> Watch<'a> {
         progress: &'a dyn Progress,
         journal: Journal,
         earlier: Vec<PointView>,
+        validation: Option<Validation<'a>>,
         n_steps: u64,
         predicted: Bytes,
     ) -> Self {
@@ -47,6 +53,7 @@ impl<'a> Watch<'a> {
             journal,
             curve: earlier,
             kept: None,
+            validation,
             failed: None,
             seconds: 0.0,
             started: Instant::now(),
@@ -113,6 +120,20 @@ impl Observer for Watch<'_> {
         }
         let written = self.journal.event("skipped", reason);
         let _ = self.check(written);
+    }
+
+    fn wants_passes(&self) -> bool {
+        self.validation.is_some()
+    }
+
+    fn passed(&mut self, epoch: u64, n_steps: u64, parameters: &BTreeMap<String, Tensor>) -> ControlFlow<()> {
+        let Some(validation) = &mut self.validation else { return ControlFlow::Continue(()) };
+        self.progress.doing("validating");
+        let written = validation.run(epoch, n_steps, parameters).and_then(|point| {
+            self.progress.said(&format!("epoch {}: {}", epoch + 1, validated(&point)));
+            self.journal.validation(&point)
+        });
+        self.check(written)
     }
 
     fn kept(&mut self, path: &Path, _: u64) {

@@ -233,7 +233,7 @@ impl<'a> Planner<'a> {
 
     /// Equal for equal sizes; nothing for those that equal nothing.
     fn key(&self, value: ValueIdx) -> Option<u64> {
-        self.sizes[value.index()].as_ref().map(|size| size.key)
+        self.sizes[value.index()].as_ref().and_then(|size| size.key)
     }
 
     fn same_size(&self, left: ValueIdx, right: ValueIdx) -> bool {
@@ -283,8 +283,8 @@ fn use_counts(program: &Program) -> Vec<u32> {
 /// What `SameSize` compares: bytes per element and the shape known at load.
 #[derive(Clone, Debug)]
 struct ComparableSize<'a> {
-    /// Differs for most sizes that differ.
-    key: u64,
+    /// Differs for most sizes that differ; `None` for a size that equals none, not even itself.
+    key: Option<u64>,
     element_bytes: u64,
     dims: &'a [DeclaredDim],
 }
@@ -294,16 +294,7 @@ impl<'a> ComparableSize<'a> {
     fn of(value: &'a Value) -> Option<Self> {
         let element = value.element.filter(|&element| value.is_tensor && element != DataType::String)?;
         let (element_bytes, dims) = (tensor_bytes(element, 1)?, value.declared.as_deref()?);
-        let mut hasher = NameHasher::default();
-        hasher.write_u64(element_bytes);
-        for dim in dims {
-            match dim {
-                DeclaredDim::Value(number) => hasher.write_u64(*number),
-                DeclaredDim::Symbol(name) => hasher.write(name.as_bytes()),
-                DeclaredDim::Unknown => {}
-            }
-        }
-        Some(Self { key: hasher.finish(), element_bytes, dims })
+        Some(Self { key: key_of(element_bytes, dims), element_bytes, dims })
     }
 
     fn certainly_equals(&self, other: &Self) -> bool {
@@ -315,4 +306,18 @@ impl<'a> ComparableSize<'a> {
                 _ => false,
             })
     }
+}
+
+/// The key of a size whose dimensions are all known by number or by name.
+fn key_of(element_bytes: u64, dims: &[DeclaredDim]) -> Option<u64> {
+    let mut hasher = NameHasher::default();
+    hasher.write_u64(element_bytes);
+    for dim in dims {
+        match dim {
+            DeclaredDim::Value(number) => hasher.write_u64(*number),
+            DeclaredDim::Symbol(name) if !name.is_empty() => hasher.write(name.as_bytes()),
+            DeclaredDim::Symbol(_) | DeclaredDim::Unknown => return None,
+        }
+    }
+    Some(hasher.finish())
 }

@@ -33,15 +33,30 @@ pub(crate) fn places(shape: &[usize]) -> impl Iterator<Item = Vec<usize>> + use<
     (0..n_places).map(move |at| shape.iter().zip(&strides).map(|(dim, stride)| at / stride % (*dim).max(1)).collect())
 }
 
-/// The row-major position of coordinates in a tensor that broadcasts to their shape.
-pub(crate) fn broadcast_position(place: &[usize], shape: &[usize]) -> usize {
-    let skip = place.len().saturating_sub(shape.len());
-    let strides = strides(shape);
-    place
-        .iter()
-        .skip(skip)
-        .zip(shape)
-        .zip(strides)
-        .map(|((at, dim), stride)| if *dim == 1 { 0 } else { at * stride })
-        .sum()
+/// For every place of a shape, in row-major order, the sum of its coordinates times `steps`, from `start` on.
+pub(crate) fn positions(shape: &[usize], steps: &[usize], start: usize) -> impl Iterator<Item = usize> + use<> {
+    let n_places = count(shape).unwrap_or(0);
+    let axes: Vec<(usize, usize)> = shape.iter().copied().zip(steps.iter().copied()).collect();
+    let mut place = vec![0; axes.len()];
+    let mut next = start;
+    (0..n_places).map(move |_| {
+        let position = next;
+        for ((dim, step), at) in axes.iter().zip(&mut place).rev() {
+            *at += 1;
+            next = next.wrapping_add(*step);
+            if *at < *dim {
+                break;
+            }
+            *at = 0;
+            next = next.wrapping_sub(step.wrapping_mul(*dim));
+        }
+        position
+    })
+}
+
+/// The row-major position, in a tensor that broadcasts to a shape, of every place of that shape.
+pub(crate) fn broadcast_positions(to: &[usize], from: &[usize]) -> impl Iterator<Item = usize> + use<> {
+    let mut steps = vec![0; to.len().saturating_sub(from.len())];
+    steps.extend(from.iter().zip(strides(from)).map(|(dim, stride)| if *dim == 1 { 0 } else { stride }));
+    positions(to, &steps, 0)
 }

@@ -1,8 +1,10 @@
 //! The answer: facts of every value, and what had to be said along the way.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasherDefault;
 
-use onnxfit_base::Diagnostic;
+use onnxfit_base::{Diagnostic, NameHasher};
 use onnxfit_graph::{Model, NodeId, ValueId};
 
 use crate::bindings::Bindings;
@@ -37,23 +39,61 @@ impl Inference {
     /// The most that an expression can be for these sizes, with every size that depends on data at
     /// its worst; `None` if some size is neither given nor bounded.
     pub fn most(&self, expr: &Expr, sizes: &BTreeMap<String, i64>) -> Option<i64> {
-        self.most_within(expr, sizes, NESTING_MAX)
+        self.most_for(sizes).of(expr)
     }
 
-    fn most_within(&self, expr: &Expr, sizes: &BTreeMap<String, i64>, nesting: usize) -> Option<i64> {
-        if let Some(number) = expr.eval(sizes) {
+    /// The same for many expressions: what was found once is remembered.
+    pub fn most_for<'a>(&'a self, sizes: &'a BTreeMap<String, i64>) -> Most<'a> {
+        Most { inference: self, sizes, exprs: HashMap::default(), symbols: RefCell::default() }
+    }
+}
+
+/// The most that expressions can be for some sizes; [`Inference::most_for`] makes it.
+#[derive(Debug)]
+pub struct Most<'a> {
+    inference: &'a Inference,
+    sizes: &'a BTreeMap<String, i64>,
+    exprs: HashMap<Expr, Option<i64>, BuildHasherDefault<NameHasher>>,
+    /// Of sizes that depend on data, by how deep they may nest.
+    symbols: RefCell<BTreeMap<(usize, &'a str), Option<i64>>>,
+}
+
+impl Most<'_> {
+    /// The most that an expression can be; `None` if some size is neither given nor bounded.
+    pub fn of(&mut self, expr: &Expr) -> Option<i64> {
+        if let Some(number) = expr.as_constant() {
+            return Some(number);
+        }
+        if let Some(known) = self.exprs.get(expr) {
+            return *known;
+        }
+        let most = self.within(expr, NESTING_MAX);
+        self.exprs.insert(expr.clone(), most);
+        most
+    }
+
+    fn within(&self, expr: &Expr, nesting: usize) -> Option<i64> {
+        if let Some(number) = expr.eval(self.sizes) {
             return Some(number);
         }
         let nesting = nesting.checked_sub(1)?;
-        let ranged = expr.substitute(&|name| match (sizes.get(name), self.upper_bounds.get(name)) {
-            (Some(number), _) => Some(Expr::constant(*number)),
-            (None, Some(bound)) => {
-                let most = self.most_within(bound, sizes, nesting)?;
-                Some(Expr::bounded_symbol(name, 0, Some(most)))
-            }
-            (None, None) => None,
+        let ranged = expr.substitute(&|name| match self.sizes.get(name) {
+            Some(number) => Some(Expr::constant(*number)),
+            None => Some(Expr::bounded_symbol(name, 0, Some(self.symbol(name, nesting)?))),
         })?;
         ranged.bounds().1
+    }
+
+    /// The most that a size which depends on data can be.
+    fn symbol(&self, name: &str, nesting: usize) -> Option<i64> {
+        let (name, bound) = self.inference.upper_bounds.get_key_value(name)?;
+        let place = (nesting, name.as_str());
+        if let Some(known) = self.symbols.borrow().get(&place) {
+            return *known;
+        }
+        let most = self.within(bound, nesting);
+        self.symbols.borrow_mut().insert(place, most);
+        most
     }
 }
 

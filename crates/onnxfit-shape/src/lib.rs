@@ -28,6 +28,6 @@ mod unify;
 pub use bindings::Bindings;
 pub use expr::{Expr, Symbol};
 pub use fact::{Fact, Kind, Sequence, Value};
-pub use inference::{GraphFacts, Inference, infer};
+pub use inference::{GraphFacts, Inference, Most, infer};
 pub use registry::{has_rule, operators};
 pub use scalar::Scalar;

@@ -7,7 +7,7 @@ use onnxfit_graph::{Dim, Graph, ValueType};
 use onnxfit_memory::program::NodeIdx;
 use onnxfit_memory::sizes::{BodyRun, RunSizes, TensorSize};
 use onnxfit_onnx::DataType;
-use onnxfit_shape::{Expr, Fact, GraphFacts, Inference};
+use onnxfit_shape::{Expr, Fact, GraphFacts, Inference, Most};
 
 /// The tensors of one run, and how many of them are upper bounds: sizes that depend on the data.
 pub(crate) struct Sized {
@@ -20,21 +20,22 @@ pub(crate) struct Sized {
 /// The tensors of one run. Nodes are counted as the twin counts them: constants are no nodes.
 pub(crate) fn run_sizes(graph: &Graph, inference: &Inference) -> Sized {
     let mut n_bounded = 0;
-    let sizes = graph_sizes(graph, &inference.graph, inference, &mut n_bounded);
+    let no_sizes = BTreeMap::new();
+    let sizes = graph_sizes(graph, &inference.graph, &mut inference.most_for(&no_sizes), &mut n_bounded);
     Sized { sizes, n_bounded }
 }
 
-fn graph_sizes(graph: &Graph, facts: &GraphFacts, inference: &Inference, n_bounded: &mut usize) -> RunSizes {
+fn graph_sizes(graph: &Graph, facts: &GraphFacts, most: &mut Most<'_>, n_bounded: &mut usize) -> RunSizes {
     let mut tensors = Vec::with_capacity(graph.n_values());
     for (id, _) in graph.values() {
-        tensors.push(facts.get(id).and_then(|fact| tensor_size(fact, inference, n_bounded)));
+        tensors.push(facts.get(id).and_then(|fact| tensor_size(fact, most, n_bounded)));
     }
     let mut bodies = Vec::new();
     for (index, (id, node)) in graph.nodes().filter(|(_, node)| !node.is("Constant")).enumerate() {
         let taken: Vec<BodyRun> = node
             .subgraphs()
             .filter_map(|(attribute, body)| {
-                let sizes = graph_sizes(body, facts.subgraph(id, attribute, 0)?, inference, n_bounded);
+                let sizes = graph_sizes(body, facts.subgraph(id, attribute, 0)?, most, n_bounded);
                 Some(BodyRun { node: NodeIdx::new(index), attribute: attribute.to_owned(), sizes })
             })
             .collect();
@@ -53,14 +54,13 @@ fn weight(sizes: &RunSizes) -> u64 {
     tensors.chain(sizes.bodies.iter().map(|body| weight(&body.sizes))).fold(0, u64::saturating_add)
 }
 
-fn tensor_size(fact: &Fact, inference: &Inference, n_bounded: &mut usize) -> Option<TensorSize> {
+fn tensor_size(fact: &Fact, most: &mut Most<'_>, n_bounded: &mut usize) -> Option<TensorSize> {
     let element = fact.element_type?;
     if let Some(dims) = fact.concrete() {
         return Some(TensorSize { element, dims });
     }
-    let no_sizes = BTreeMap::new();
-    let most = |dim: &Expr| u64::try_from(inference.most(dim, &no_sizes)?).ok();
-    let dims: Option<Vec<u64>> = fact.shape.as_ref()?.iter().map(most).collect();
+    let at_most = |dim: &Expr| u64::try_from(most.of(dim)?).ok();
+    let dims: Option<Vec<u64>> = fact.shape.as_ref()?.iter().map(at_most).collect();
     *n_bounded += usize::from(dims.is_some());
     Some(TensorSize { element, dims: dims? })
 }

@@ -3,7 +3,7 @@
 use crate::context::{Axes, Dims, RuleContext, axis_of};
 use crate::expr::Expr;
 use crate::fact::{Fact, Value};
-use crate::grid::{broadcast_position, count, places, small_shape, strides};
+use crate::grid::{broadcast_positions, count, places, positions, small_shape, strides};
 use crate::registry::Entry;
 use crate::scalar::Scalar;
 
@@ -123,10 +123,7 @@ fn part(fact: &Fact, axis: usize, start: usize, length: usize) -> Option<Value> 
     }
     let mut to = shape.clone();
     to[axis] = length;
-    let elements = places(&to).map(|place| {
-        let position: usize = place.iter().zip(&strides).map(|(at, stride)| at * stride).sum();
-        value.at(position + start * strides[axis]).cloned()
-    });
+    let elements = positions(&to, &strides, start.saturating_mul(strides[axis])).map(|at| value.at(at).cloned());
     Fact::default().with_elements(elements.collect()).value
 }
 
@@ -168,7 +165,7 @@ fn expanded(fact: &Fact, shape: &[Expr]) -> Option<Value> {
     }
     let from = small_shape(fact.shape.as_deref()?)?;
     let to = small_shape(shape)?;
-    let elements = places(&to).map(|place| value.at(broadcast_position(&place, &from)).cloned());
+    let elements = broadcast_positions(&to, &from).map(|at| value.at(at).cloned());
     Fact::default().with_elements(elements.collect()).value
 }
 

@@ -4,8 +4,8 @@ use onnxfit_onnx::DataType;
 
 use crate::context::RuleContext;
 use crate::expr::Expr;
-use crate::fact::{Fact, N_ELEMENTS_MAX, Value};
-use crate::grid::{broadcast_position, places, small_shape};
+use crate::fact::{Fact, Value};
+use crate::grid::{broadcast_positions, count, small_shape};
 use crate::registry::Entry;
 use crate::rules::MICROSOFT;
 use crate::scalar::{Arithmetic, Rounding, Scalar};
@@ -298,17 +298,25 @@ fn content(inputs: &[&Fact], shape: &[Expr], function: impl Fn(&[Option<&Scalar>
         return function(&scalars).map(Value::Uniform);
     }
     let shape = small_shape(shape)?;
-    let shapes: Vec<Option<Vec<usize>>> = inputs.iter().map(|fact| small_shape(fact.shape.as_deref()?)).collect();
-    let mut elements = Vec::new();
-    for place in places(&shape).take(N_ELEMENTS_MAX) {
-        let scalars: Vec<Option<&Scalar>> = inputs
-            .iter()
-            .zip(&shapes)
-            .map(|(fact, shape)| match fact.value.as_ref()? {
-                value @ Value::Uniform(_) => value.at(0),
-                value => value.at(broadcast_position(&place, shape.as_ref()?)),
-            })
-            .collect();
+    let mut sources: Vec<_> = inputs
+        .iter()
+        .map(|fact| match fact.value.as_ref()? {
+            value @ Value::Uniform(_) => Some((value, None)),
+            value => {
+                let own = small_shape(fact.shape.as_deref()?)?;
+                Some((value, Some(broadcast_positions(&shape, &own))))
+            }
+        })
+        .collect();
+    let n_elements = count(&shape)?;
+    let mut elements = Vec::with_capacity(n_elements);
+    let mut scalars: Vec<Option<&Scalar>> = Vec::with_capacity(inputs.len());
+    for _ in 0..n_elements {
+        scalars.clear();
+        scalars.extend(sources.iter_mut().map(|source| {
+            let (value, positions) = source.as_mut()?;
+            value.at(positions.as_mut().map_or(Some(0), Iterator::next)?)
+        }));
         elements.push(function(&scalars));
     }
     Fact::default().with_elements(elements).value

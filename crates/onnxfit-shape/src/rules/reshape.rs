@@ -3,7 +3,7 @@
 use crate::context::{Axes, Dims, RuleContext, axes_of};
 use crate::expr::Expr;
 use crate::fact::{Fact, Value};
-use crate::grid::{places, small_shape, strides};
+use crate::grid::{positions, small_shape, strides};
 use crate::registry::Entry;
 
 pub(super) const TABLE: &[Entry] = &[
@@ -152,10 +152,8 @@ fn transposed(fact: &Fact, order: &[usize]) -> Option<Value> {
     let shape = small_shape(fact.shape.as_deref()?)?;
     let from = strides(&shape);
     let to: Vec<usize> = order.iter().map(|at| shape[*at]).collect();
-    let elements = places(&to).map(|place| {
-        let position = place.iter().zip(order).map(|(at, axis)| at * from[*axis]).sum();
-        value.at(position).cloned()
-    });
+    let steps: Vec<usize> = order.iter().map(|axis| from[*axis]).collect();
+    let elements = positions(&to, &steps, 0).map(|at| value.at(at).cloned());
     Fact::default().with_elements(elements.collect()).value
 }
 

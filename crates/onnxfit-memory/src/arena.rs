@@ -101,8 +101,9 @@ pub struct Arena {
     chunks: Vec<Chunk>,
     vacant: Vec<u32>,
     free: BTreeMap<Option<StreamTag>, FreeSet>,
-    reserved: BTreeMap<u32, Block>,
-    n_reserved_ever: u32,
+    /// Every block that was ever reserved, by number; given back ones are gone.
+    reserved: Vec<Option<Block>>,
+    n_reserved: usize,
     stats: ArenaStats,
 }
 
@@ -121,8 +122,8 @@ impl Arena {
             chunks: Vec::new(),
             vacant: Vec::new(),
             free: BTreeMap::new(),
-            reserved: BTreeMap::new(),
-            n_reserved_ever: 0,
+            reserved: Vec::new(),
+            n_reserved: 0,
             stats: ArenaStats::default(),
             config,
         }
@@ -154,11 +155,11 @@ impl Arena {
         if !self.device_grants(bytes.0) {
             return Err(ArenaError::DeviceOutOfMemory { requested_bytes: bytes });
         }
-        let id = self.n_reserved_ever;
-        self.n_reserved_ever += 1;
+        let id = u32::try_from(self.reserved.len()).expect("a model has fewer than 2^32 weights");
+        self.n_reserved += 1;
         let block = Block { address: self.next_reserved_address, bytes, requested_bytes: bytes };
         self.next_reserved_address += bytes.0;
-        self.reserved.insert(id, block);
+        self.reserved.push(Some(block));
         self.stats.n_reserves += 1;
         self.stats.total_allocated_bytes += bytes;
         self.stats.count_alloc(bytes, bytes);
@@ -171,7 +172,8 @@ impl Arena {
         match handle.0 {
             Slot::Null => {}
             Slot::Reserved(id) => {
-                let block = self.reserved.remove(&id).expect("a reserved block is freed once");
+                let block = self.reserved[id as usize].take().expect("a reserved block is freed once");
+                self.n_reserved -= 1;
                 self.stats.count_free(block.bytes, block.requested_bytes);
                 self.stats.total_allocated_bytes -= block.bytes;
             }
@@ -192,7 +194,7 @@ impl Arena {
     pub fn block(&self, handle: Handle) -> Option<Block> {
         match handle.0 {
             Slot::Null => None,
-            Slot::Reserved(id) => self.reserved.get(&id).copied(),
+            Slot::Reserved(id) => self.reserved.get(id as usize).copied().flatten(),
             Slot::Chunk(index) => self.chunks.get(index as usize).filter(|chunk| chunk.in_use).map(|chunk| Block {
                 address: chunk.address,
                 bytes: Bytes(chunk.bytes),
@@ -262,7 +264,7 @@ impl Arena {
         ArenaState {
             chunks: chunks.collect(),
             next: [self.next_region_bytes, self.next_region_address, self.next_reserved_address],
-            n_reserved: self.reserved.len(),
+            n_reserved: self.n_reserved,
         }
     }
 

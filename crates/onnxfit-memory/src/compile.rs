@@ -1,7 +1,7 @@
 //! From a program to a plan, subgraphs included.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
 
 use crate::order::{ExecutionOrder, execution_order};
 use crate::placement;
@@ -26,17 +26,29 @@ pub struct CompileOptions {
 
 /// Places and plans a program and its subgraphs.
 pub fn compile(program: Program, options: CompileOptions) -> Compiled {
-    compile_numbered(program, options, &mut 0)
+    compile_numbered(program, None, options, &mut 0)
 }
 
-fn compile_numbered(mut program: Program, options: CompileOptions, next_number: &mut usize) -> Compiled {
+/// The same where the default order of the program's nodes is known already.
+pub(crate) fn compile_ordered(program: Program, order: Vec<NodeIdx>, options: CompileOptions) -> Compiled {
+    // The CUDA provider adds nodes.
+    let order = Some(order).filter(|_| !options.cuda && options.order == ExecutionOrder::Default);
+    compile_numbered(program, order, options, &mut 0)
+}
+
+fn compile_numbered(
+    mut program: Program,
+    order: Option<Vec<NodeIdx>>,
+    options: CompileOptions,
+    next_number: &mut usize,
+) -> Compiled {
     let number = *next_number;
     *next_number += 1;
     let mut bodies = BTreeMap::new();
     for (index, node) in program.nodes.iter_mut().enumerate() {
         let captures_are_tensors = node.implicit_inputs.iter().all(|value| program.values[value.index()].is_tensor);
         for (attribute, body) in std::mem::take(&mut node.subgraphs) {
-            let mut body = compile_numbered(body, options, next_number);
+            let mut body = compile_numbered(body, None, options, next_number);
             body.allows_patterns &= captures_are_tensors;
             bodies.insert((NodeIdx::new(index), attribute), body);
         }
@@ -45,7 +57,7 @@ fn compile_numbered(mut program: Program, options: CompileOptions, next_number: 
         placement::assign_cuda(&mut program);
     }
     let place = if options.cuda { placement::places(&program) } else { vec![Place::Host; program.values.len()] };
-    let planned = execution_order(&program, options.order);
+    let planned = order.unwrap_or_else(|| execution_order(&program, options.order));
     let streams = schedule::streams(&program, &planned);
     let sequence = schedule::launch_order(&program, &streams);
     let plan = plan(&program, sequence, &streams, place, options.plan);
@@ -68,7 +80,8 @@ fn compile_numbered(mut program: Program, options: CompileOptions, next_number: 
         is_output,
         producers: program.producers(),
         allows_patterns: program.inputs.iter().all(|input| program.value(*input).is_tensor),
-        program: Rc::new(program),
+        program: Arc::new(program),
+        loaded: OnceLock::new(),
         plan,
         bodies,
         number,
@@ -96,11 +109,11 @@ impl Compiled {
     }
 
     /// This program and those of all bodies, each at its number.
-    pub(crate) fn all_programs(&self) -> Vec<Rc<Program>> {
+    pub(crate) fn all_programs(&self) -> Vec<Arc<Program>> {
         let mut numbered = BTreeMap::new();
         let mut stack = vec![self];
         while let Some(compiled) = stack.pop() {
-            numbered.insert(compiled.number, Rc::clone(&compiled.program));
+            numbered.insert(compiled.number, Arc::clone(&compiled.program));
             stack.extend(compiled.bodies.values());
         }
         numbered.into_values().collect()

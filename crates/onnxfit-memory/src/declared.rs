@@ -11,6 +11,11 @@ mod merge;
 mod query;
 mod rules;
 
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+use std::sync::Arc;
+
+use onnxfit_base::NameHasher;
 use onnxfit_graph::Dim;
 
 use crate::order::{ExecutionOrder, execution_order};
@@ -21,26 +26,39 @@ use query::{Inferred, Query};
 /// A shape as the runtime knows it.
 pub(crate) type Shape = Vec<DeclaredDim>;
 
+/// The names of dimensions, each once.
+#[derive(Default)]
+pub(crate) struct Symbols<'a>(HashMap<&'a str, Arc<str>, BuildHasherDefault<NameHasher>>);
+
+impl<'a> Symbols<'a> {
+    fn get(&mut self, name: &'a str) -> Arc<str> {
+        Arc::clone(self.0.entry(name).or_insert_with(|| name.into()))
+    }
+}
+
 /// A declared shape in the planner's words.
-pub(crate) fn from_dims(dims: &[Dim]) -> Shape {
+pub(crate) fn from_dims<'a>(dims: &'a [Dim], symbols: &mut Symbols<'a>) -> Shape {
     dims.iter()
         .map(|dim| match dim {
             Dim::Known(number) => u64::try_from(*number).map_or(DeclaredDim::Unknown, DeclaredDim::Value),
-            Dim::Symbol(name) => DeclaredDim::Symbol(name.clone()),
+            Dim::Symbol(name) => DeclaredDim::Symbol(symbols.get(name)),
             Dim::Unknown => DeclaredDim::Unknown,
         })
         .collect()
 }
 
-/// Fills in what the runtime infers at load, subgraphs included.
-pub(crate) fn infer(program: &mut Program) {
-    infer_with(program, Constants::of(program));
+/// Fills in what the runtime infers at load, subgraphs included, and returns the order in which it
+/// went: the default one.
+pub(crate) fn infer(program: &mut Program) -> Vec<NodeIdx> {
+    infer_with(program, Constants::of(program))
 }
 
-fn infer_with(program: &mut Program, constants: Constants) {
-    for index in execution_order(program, ExecutionOrder::Default) {
-        infer_node(program, index, &constants);
+fn infer_with(program: &mut Program, constants: Constants) -> Vec<NodeIdx> {
+    let order = execution_order(program, ExecutionOrder::Default);
+    for index in &order {
+        infer_node(program, *index, &constants);
     }
+    order
 }
 
 fn infer_node(program: &mut Program, index: NodeIdx, constants: &Constants) {
@@ -49,19 +67,23 @@ fn infer_node(program: &mut Program, index: NodeIdx, constants: &Constants) {
     } else {
         control::infer(program, index, constants)
     };
-    let contents = contents::propagate(&Query::new(program, index, constants));
-    let outputs = program.node(index).outputs.clone();
-    for (position, output) in outputs.into_iter().enumerate() {
+    let mut contents = contents::propagate(&Query::new(program, index, constants));
+    let mut inferred = inferred.into_iter();
+    for (position, output) in program.nodes[index.index()].outputs.iter().enumerate() {
+        let inferred = inferred.next();
         let Some(output) = output else { continue };
         let value = &mut program.values[output.index()];
-        if let Some(Inferred { element, shape }) = inferred.get(position) {
-            value.element = value.element.or(*element);
+        if let Some(Inferred { element, shape }) = inferred {
+            value.element = value.element.or(element);
             if let Some(shape) = shape {
-                value.declared = merge::merge(shape, value.declared.take());
+                value.declared = match value.declared.take() {
+                    Some(declared) => merge::merge(&shape, declared),
+                    None => Some(shape),
+                };
             }
         }
         if position == 0 && contents.is_some() {
-            value.known_integers.clone_from(&contents);
+            value.known_integers = contents.take();
         }
     }
 }

@@ -8,20 +8,25 @@ use onnxfit_graph::{AttributeValue, Constant, Graph, Model, ValueId, ValueType};
 use onnxfit_onnx::DataType;
 use onnxfit_onnx::proto::TensorProto;
 
-use crate::declared;
+use crate::declared::{self, Symbols};
 use crate::program::{
-    Attribute, Capture, Name, NameWriter, Names, Node, NodeProvider, Program, Value, ValueIdx, Weight, WeightValues,
-    Written,
+    Attribute, Capture, Name, NameWriter, Names, Node, NodeIdx, NodeProvider, Program, Value, ValueIdx, Weight,
+    WeightValues, Written,
 };
 use crate::rewrite::{FOLDED_LOCATION, constant_node, content};
 use crate::sizes::TensorSize;
 
 /// The program of a model's main graph, subgraphs inside its nodes.
 pub fn lower(model: &Model) -> Program {
+    lower_ordered(model).0
+}
+
+/// The same with the default order of its nodes.
+pub(crate) fn lower_ordered(model: &Model) -> (Program, Vec<NodeIdx>) {
     let context = Context { model, standard_opset: model.opset("") };
     let mut program = lower_graph(&model.graph, &context);
-    declared::infer(&mut program);
-    program
+    let order = declared::infer(&mut program);
+    (program, order)
 }
 
 /// What every graph of a model shares.
@@ -79,8 +84,9 @@ impl GraphNames {
 fn lower_graph(graph: &Graph, context: &Context<'_>) -> Program {
     let names = GraphNames::of(graph);
     let values = graph.values().zip(&names.values);
+    let mut symbols = Symbols::default();
     let mut program = Program {
-        values: values.map(|((_, value), name)| lower_value(names.names.get(*name), &value.ty)).collect(),
+        values: values.map(|((_, value), name)| lower_value(names.names.get(*name), &value.ty, &mut symbols)).collect(),
         ..Program::default()
     };
     program.nodes.reserve(graph.n_nodes());
@@ -152,13 +158,13 @@ fn lower_id(value: ValueId) -> ValueIdx {
     ValueIdx::new(value.index())
 }
 
-fn lower_value(name: Name, ty: &ValueType) -> Value {
+fn lower_value<'a>(name: Name, ty: &'a ValueType, symbols: &mut Symbols<'a>) -> Value {
     let tensor = ty.as_tensor();
     Value {
         name,
         element: tensor.and_then(|tensor| tensor.element_type),
         is_tensor: matches!(ty, ValueType::Tensor(_) | ValueType::Unknown),
-        declared: tensor.and_then(|tensor| tensor.shape.as_deref()).map(declared::from_dims),
+        declared: tensor.and_then(|tensor| tensor.shape.as_deref()).map(|dims| declared::from_dims(dims, symbols)),
         ..Value::default()
     }
 }

@@ -6,8 +6,8 @@ use onnxfit_base::{Bytes, Diagnostic};
 use onnxfit_graph::Model;
 
 use crate::arena::{ArenaConfig, ArenaStats, RegionAddresses};
-use crate::compile::{CompileOptions, compile};
-use crate::lower::lower;
+use crate::compile::{CompileOptions, compile_ordered};
+use crate::lower::lower_ordered;
 use crate::order::ExecutionOrder;
 use crate::overhead::{Band, Bound, CalibrationEntry, cuda_overhead, driver_rounding};
 use crate::peak::{Moment, PeakEvents, peak_moment, peak_sums};
@@ -202,7 +202,8 @@ pub fn compile_session(model: &Model, options: &SessionOptions) -> Compiled {
         plan: PlanOptions { mem_reuse: options.mem_reuse, parallel: options.parallel },
         cuda: options.is_cuda(),
     };
-    compile(lower(model), compile_options)
+    let (program, order) = lower_ordered(model);
+    compile_ordered(program, order, compile_options)
 }
 
 /// The same for a program that was compiled before, so that a search plans once.

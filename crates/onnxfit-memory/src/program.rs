@@ -7,6 +7,7 @@ mod attributes;
 mod name;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use onnxfit_base::{Bytes, typed_id};
 use onnxfit_onnx::DataType;
@@ -112,7 +113,7 @@ pub enum DeclaredDim {
     /// A number.
     Value(u64),
     /// A name; equal names are equal sizes.
-    Symbol(String),
+    Symbol(Arc<str>),
     /// Nothing; equal to no other dimension, not even to itself.
     Unknown,
 }

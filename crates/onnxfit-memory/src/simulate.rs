@@ -9,7 +9,7 @@ mod machine;
 
 use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
 
 use onnxfit_base::Bytes;
 
@@ -35,7 +35,7 @@ use machine::{Machine, MachineState, Mark};
 #[derive(Clone, Debug)]
 pub struct Compiled {
     /// The program.
-    pub program: Rc<Program>,
+    pub program: Arc<Program>,
     /// Its plan.
     pub plan: Plan,
     /// The subgraphs, by node and attribute.
@@ -51,6 +51,33 @@ pub struct Compiled {
     pub(crate) weights: WeightIndex,
     /// By value: whether the program gives it to its caller.
     pub(crate) is_output: Vec<bool>,
+    /// What loading left with the options that it was first loaded with.
+    pub(crate) loaded: OnceLock<Arc<Loaded>>,
+}
+
+/// A session once it is created, or why that failed.
+#[derive(Clone, Debug)]
+pub(crate) struct Loaded {
+    options: SimulateOptions,
+    machine: Machine,
+    failure: Option<Failure>,
+}
+
+impl Loaded {
+    fn new(compiled: &Compiled, options: &SimulateOptions) -> Self {
+        let mut machine = Machine::new(compiled, options);
+        let mut state = LoadState::new(compiled);
+        let loaded = load(compiled, options, &mut machine, &BTreeMap::new(), &mut state);
+        machine.trace.push(Event::Loaded);
+        machine.released_weights = Arc::new(state.released());
+        Self { options: options.clone(), machine, failure: loaded.err() }
+    }
+
+    /// Loading is the same for the same options, whatever runs follow.
+    fn of(compiled: &Compiled, options: &SimulateOptions) -> Self {
+        let kept = compiled.loaded.get_or_init(|| Arc::new(Self::new(compiled, options)));
+        if kept.options == *options { Self::clone(kept) } else { Self::new(compiled, options) }
+    }
 }
 
 /// What the operator tables say about one node, looked up once.
@@ -65,7 +92,7 @@ pub(crate) struct Kernel {
 }
 
 /// What the replay depends on besides programs and shapes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SimulateOptions {
     /// The CPU provider's arena.
     pub host_arena: ArenaConfig,
@@ -191,16 +218,12 @@ impl PlacedPattern {
 
 /// Replays a session: one load, then one run for each element of `runs`.
 pub fn simulate<R: Borrow<RunSizes>>(compiled: &Compiled, options: &SimulateOptions, runs: &[R]) -> Outcome {
-    let mut machine = Machine::new(compiled, options);
-    let mut state = LoadState::new(compiled);
-    let loaded = load(compiled, options, &mut machine, &BTreeMap::new(), &mut state);
-    machine.trace.push(Event::Loaded);
-    machine.released_weights = state.released();
+    let Loaded { mut machine, failure, .. } = Loaded::of(compiled, options);
     let mut outcome = Outcome {
         load: machine.snapshot(),
         load_peaks: machine.peak_events(),
         runs: Vec::new(),
-        failure: loaded.err(),
+        failure,
         has_bands: false,
         trace: Trace::default(),
     };

@@ -4,6 +4,7 @@
 //! events gives the bytes in use at any moment; the parts always sum to the whole.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use onnxfit_base::Bytes;
 
@@ -165,13 +166,13 @@ pub enum Event {
 pub struct Trace {
     /// In order.
     pub events: Vec<Event>,
-    programs: Vec<Rc<Program>>,
+    programs: Vec<Arc<Program>>,
     next_id: BlockId,
 }
 
 impl Trace {
     /// An empty trace of a session that runs these programs.
-    pub(crate) fn of(programs: Vec<Rc<Program>>) -> Self {
+    pub(crate) fn of(programs: Vec<Arc<Program>>) -> Self {
         Self { programs, ..Self::default() }
     }
 

@@ -7,12 +7,12 @@ use onnxfit_graph::{Constant, Graph, Model, NodeId, ValueId};
 
 use crate::bindings::Bindings;
 use crate::constant::fact_of_tensor;
-use crate::context::{RuleContext, Scope};
+use crate::context::{RuleContext, Scope, SubgraphFacts};
 use crate::expr::Expr;
 use crate::fact::{Fact, Kind, Value};
 use crate::function::run_function;
 use crate::inference::{GraphFacts, Inference};
-use crate::registry;
+use crate::registry::{self, Rule};
 use crate::scalar::Scalar;
 use crate::state::State;
 
@@ -31,7 +31,7 @@ pub(crate) fn infer_model(model: &Model, bindings: &Bindings) -> Inference {
     }
 }
 
-fn input_fact(state: &mut State<'_>, graph: &Graph, id: ValueId) -> Fact {
+pub(crate) fn input_fact(state: &mut State<'_>, graph: &Graph, id: ValueId) -> Fact {
     let value = graph.value(id);
     let mut fact = state.fact_of_type(&value.name, &value.ty);
     if let Some(shape) = state.bindings.inputs.get(&value.name) {
@@ -109,12 +109,7 @@ pub(crate) fn run_graph(
                 }
             }
             _ if value.is_input => {}
-            Some(Constant::Dense(tensor)) => result.facts[id.index()] = fact_of_tensor(tensor),
-            Some(Constant::Sparse(sparse)) => {
-                let element_type = sparse.values.as_ref().and_then(|values| values.element_type().ok());
-                let shape = sparse.dims.iter().map(|dim| Expr::constant(*dim)).collect();
-                result.facts[id.index()] = Fact::tensor(element_type, Some(shape));
-            }
+            Some(constant) => result.facts[id.index()] = constant_fact(constant),
             None => {}
         }
     }
@@ -122,12 +117,21 @@ pub(crate) fn run_graph(
         state.report(Diagnostic::error("cyclic-graph", format!("graph `{}` has a cycle", graph.name())));
         Vec::new()
     });
-    let standard_opset = opsets.get("").copied().unwrap_or(1);
+    let versions = Versions::of(opsets);
     for id in order {
         if !state.may_work() {
             break;
         }
-        run_node(state, graph, id, &mut result, (opsets, standard_opset));
+        let node = graph.node(id);
+        let (outputs, subgraphs) = run_node(state, graph, versions.call(graph, id), &result.facts, opsets);
+        if !subgraphs.is_empty() {
+            result.subgraphs.insert(id, subgraphs);
+        }
+        for (output, fact) in node.outputs.iter().zip(outputs) {
+            if let Some(output) = output {
+                result.facts[output.index()] = fact;
+            }
+        }
     }
     // A node that was not reached still has what the file declares.
     for (id, value) in graph.values() {
@@ -139,22 +143,59 @@ pub(crate) fn run_graph(
     result
 }
 
-fn run_node(
+/// What an initializer is.
+pub(crate) fn constant_fact(constant: &Constant) -> Fact {
+    match constant {
+        Constant::Dense(tensor) => fact_of_tensor(tensor),
+        Constant::Sparse(sparse) => {
+            let element_type = sparse.values.as_ref().and_then(|values| values.element_type().ok());
+            let shape = sparse.dims.iter().map(|dim| Expr::constant(*dim)).collect();
+            Fact::tensor(element_type, Some(shape))
+        }
+    }
+}
+
+/// A node with what is looked up about its operator.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call {
+    pub(crate) id: NodeId,
+    pub(crate) rule: Option<Rule>,
+    opset: i64,
+}
+
+/// The versions of operator sets that a graph's nodes are of.
+pub(crate) struct Versions<'a> {
+    opsets: &'a BTreeMap<String, i64>,
+    standard: i64,
+}
+
+impl<'a> Versions<'a> {
+    pub(crate) fn of(opsets: &'a BTreeMap<String, i64>) -> Self {
+        Self { opsets, standard: opsets.get("").copied().unwrap_or(1) }
+    }
+
+    pub(crate) fn call(&self, graph: &Graph, id: NodeId) -> Call {
+        let node = graph.node(id);
+        let opset = match node.domain.as_str() {
+            "" => self.standard,
+            domain => self.opsets.get(domain).copied().unwrap_or(1),
+        };
+        Call { id, rule: registry::rule(&node.domain, &node.op_type), opset }
+    }
+}
+
+/// Infers what one node makes: the facts of its outputs, and those of its subgraphs.
+pub(crate) fn run_node(
     state: &mut State<'_>,
     graph: &Graph,
-    id: NodeId,
-    result: &mut GraphFacts,
-    (opsets, standard_opset): (&BTreeMap<String, i64>, i64),
-) {
-    let node = graph.node(id);
-    let inputs = node.inputs.iter().map(|input| input.map(|value| &result.facts[value.index()])).collect();
-    let scope = Scope { graph, facts: &result.facts };
-    let opset = match node.domain.as_str() {
-        "" => standard_opset,
-        domain => opsets.get(domain).copied().unwrap_or(1),
-    };
-    let mut context = RuleContext::new(state, scope, id, inputs, opset, opsets);
-    match registry::rule(&node.domain, &node.op_type) {
+    call: Call,
+    facts: &[Fact],
+    opsets: &BTreeMap<String, i64>,
+) -> (Vec<Fact>, SubgraphFacts) {
+    let node = graph.node(call.id);
+    let inputs = node.inputs.iter().map(|input| input.map(|value| &facts[value.index()])).collect();
+    let mut context = RuleContext::new(state, Scope { graph, facts }, call.id, inputs, call.opset, opsets);
+    match call.rule {
         // A rule that stops early has set what it knew.
         Some(rule) => {
             let _ = rule(&mut context);
@@ -165,15 +206,12 @@ fn run_node(
             }
         }
     }
-    let (outputs, subgraphs) = context.into_results();
-    if !subgraphs.is_empty() {
-        result.subgraphs.insert(id, subgraphs);
-    }
-    for (output, mut fact) in node.outputs.iter().zip(outputs) {
+    let (mut outputs, subgraphs) = context.into_results();
+    for (output, fact) in node.outputs.iter().zip(&mut outputs) {
         if let Some(output) = output {
             let value = graph.value(*output);
-            state.refine(&value.name, &mut fact, &value.ty);
-            result.facts[output.index()] = fact;
+            state.refine(&value.name, fact, &value.ty);
         }
     }
+    (outputs, subgraphs)
 }

@@ -10,6 +10,7 @@
 //! No I/O, no panic, and a bounded amount of work on any graph. Operators are added by a file in
 //! `rules/` and a line in its table of tables.
 
+mod again;
 mod bindings;
 mod constant;
 mod context;
@@ -25,6 +26,7 @@ mod scalar;
 mod state;
 mod unify;
 
+pub use again::Incremental;
 pub use bindings::Bindings;
 pub use expr::{Expr, Symbol};
 pub use fact::{Fact, Kind, Sequence, Value};

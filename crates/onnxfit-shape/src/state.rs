@@ -1,5 +1,6 @@
 //! What lasts over a whole inference: names given, findings, and the work left.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use onnxfit_base::Diagnostic;
@@ -26,10 +27,18 @@ pub(crate) struct State<'m> {
     pub(crate) path: String,
     nesting: usize,
     n_nodes_left: usize,
+    /// Whether anything of this was asked or changed: then a node's facts follow from more than
+    /// those that it reads.
+    was_asked: Cell<bool>,
 }
 
 impl<'m> State<'m> {
     pub(crate) fn new(model: &'m Model, bindings: &'m Bindings) -> Self {
+        Self::of(model, bindings, count_nodes(model))
+    }
+
+    /// The same for a model of so many nodes.
+    pub(crate) fn of(model: &'m Model, bindings: &'m Bindings, n_nodes: usize) -> Self {
         let mut diagnostics = Vec::new();
         let dims = Dims::new(&model.graph, bindings, &mut diagnostics);
         Self {
@@ -42,12 +51,19 @@ impl<'m> State<'m> {
             path: String::new(),
             nesting: 0,
             // Subgraphs are walked several times until a loop is stable, functions once a call.
-            n_nodes_left: 20_000 + 32 * count_nodes(model),
+            n_nodes_left: 20_000 + 32 * n_nodes,
+            was_asked: Cell::new(false),
         }
+    }
+
+    /// Whether the node since the last call asked or changed anything of this.
+    pub(crate) fn take_was_asked(&self) -> bool {
+        self.was_asked.take()
     }
 
     /// Records a finding once.
     pub(crate) fn report(&mut self, diagnostic: Diagnostic) {
+        self.was_asked.set(true);
         if self.diagnostics.len() < N_DIAGNOSTICS_MAX && !self.diagnostics.contains(&diagnostic) {
             self.diagnostics.push(diagnostic);
         }
@@ -68,6 +84,7 @@ impl<'m> State<'m> {
     }
 
     fn made_up(&mut self, name: String) -> Expr {
+        self.was_asked.set(true);
         let named = self.dims.named(&name);
         if named.as_constant().is_none() {
             self.made_up.insert(name);
@@ -77,7 +94,10 @@ impl<'m> State<'m> {
 
     /// Whether a dimension is one that inference made up.
     pub(crate) fn is_made_up(&self, dim: &Expr) -> bool {
-        dim.as_symbol().is_some_and(|name| self.made_up.contains(name))
+        dim.as_symbol().is_some_and(|name| {
+            self.was_asked.set(true);
+            self.made_up.contains(name)
+        })
     }
 
     /// Takes the work of one node from what is left.
@@ -136,7 +156,10 @@ impl<'m> State<'m> {
         match dim {
             Dim::Known(number) => Expr::constant(*number),
             Dim::Symbol(text) if text.starts_with('?') => self.made_up_dim(name, dim_idx),
-            Dim::Symbol(text) => self.dims.named(text),
+            Dim::Symbol(text) => {
+                self.was_asked.set(true);
+                self.dims.named(text)
+            }
             Dim::Unknown => self.made_up_dim(name, dim_idx),
         }
     }
@@ -156,13 +179,16 @@ impl<'m> State<'m> {
             (None, Some(_)) => fact.shape = self.fact_of_type(name, ty).shape,
             (Some(shape), Some(dims)) if shape.len() == dims.len() => {
                 for (dim, declared) in shape.iter_mut().zip(dims) {
-                    let is_better = matches!(declared, Dim::Known(_))
-                        || matches!(declared, Dim::Symbol(name) if self.dims.knows(name));
                     // A size that is one of several is not settled by a declaration: exporters
                     // declare what one branch gives.
                     let is_open = self.is_made_up(dim)
                         && !dim.as_symbol().is_some_and(|name| self.upper_bounds.contains_key(name));
-                    if is_better && is_open {
+                    let is_better = |declared: &Dim| match declared {
+                        Dim::Known(_) => true,
+                        Dim::Symbol(name) => self.dims.knows(name),
+                        Dim::Unknown => false,
+                    };
+                    if is_open && is_better(declared) {
                         *dim = self.declared_dim(name, 0, declared);
                     }
                 }
@@ -172,7 +198,7 @@ impl<'m> State<'m> {
     }
 }
 
-fn count_nodes(model: &Model) -> usize {
+pub(crate) fn count_nodes(model: &Model) -> usize {
     fn count(graph: &onnxfit_graph::Graph) -> usize {
         graph.nodes().map(|(_, node)| 1 + node.subgraphs().map(|(_, inner)| count(inner)).sum::<usize>()).sum()
     }

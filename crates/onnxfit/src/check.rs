@@ -10,7 +10,6 @@ use onnxfit_report::check::{BandView, BreakdownView, CheckView, FailureView, Liv
 
 use crate::predictor::arena_view;
 use crate::request::Request;
-use crate::session_graph::session_graph;
 use crate::settings::settings;
 use crate::timeline::timeline;
 use crate::twin::{Answer, Judgement, Twin};
@@ -18,12 +17,12 @@ use crate::{Error, Model, blame};
 
 /// Says whether a model fits, with everything that the answer rests on.
 pub fn check(model: &Model, request: &Request) -> Result<CheckView, Error> {
-    let graph = session_graph(model.graph(), model.file().weights(), request);
-    let twin = Twin::new(&graph.model, request);
+    let session = model.session(request);
+    let twin = Twin::of(session.model, session.plan, request);
     twin.refuse(&request.dims, &request.shapes)?;
     let mut answer = twin.ask();
-    answer.diagnostics.splice(0..0, graph.diagnostics);
-    Ok(view(model, &graph.model.graph, request, answer))
+    answer.diagnostics.splice(0..0, session.diagnostics);
+    Ok(view(model, twin.graph(), request, answer))
 }
 
 fn view(model: &Model, graph: &Graph, request: &Request, answer: Answer) -> CheckView {

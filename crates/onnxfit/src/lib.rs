@@ -21,6 +21,7 @@ mod fix;
 mod gate;
 mod growth;
 mod guard;
+mod kept;
 mod library;
 mod measure;
 mod model;

@@ -7,7 +7,6 @@ use onnxfit_report::check::{ArenaView, BandView, LoadView, RunView, Verdict};
 
 use crate::check::verdict;
 use crate::request::Request;
-use crate::session_graph::session_graph;
 use crate::twin::{Answer, Twin};
 use crate::{Error, Model};
 
@@ -50,8 +49,8 @@ pub struct Predicted {
 impl<'a> Predictor<'a> {
     /// A model as a session with the request's options runs it.
     pub fn new(model: &'a Model, request: &'a Request) -> Self {
-        let graph = session_graph(model.graph(), model.file().weights(), request);
-        Self { twin: Twin::of(graph.model, request), request, diagnostics: graph.diagnostics }
+        let session = model.session(request);
+        Self { twin: Twin::of(session.model, session.plan, request), request, diagnostics: session.diagnostics }
     }
 
     /// The request's own sizes.

@@ -1,9 +1,10 @@
 //! A model in the memory twin: planned once, asked for many sizes and settings.
 
 use std::borrow::Cow;
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Mutex;
 
 use onnxfit_base::{Bytes, Diagnostic};
 use onnxfit_graph::Model as GraphModel;
@@ -12,9 +13,10 @@ use onnxfit_memory::simulate::{Compiled, Failure};
 use onnxfit_memory::sizes::RunSizes;
 use onnxfit_memory::{Prediction, Provider as MemoryProvider, SessionOptions};
 use onnxfit_plan::{Band, Fit, Levers};
-use onnxfit_shape::{Bindings, infer};
+use onnxfit_shape::{Bindings, Incremental};
 
 use crate::Error;
+use crate::kept::Plan;
 use crate::request::{Provider, Request};
 use crate::sizes::{self, Sized};
 
@@ -34,8 +36,8 @@ const SHAPED_MAX: usize = 64;
 pub(crate) struct Twin<'a> {
     model: Cow<'a, GraphModel>,
     request: &'a Request,
-    /// The plan of the session, made when it is first needed: no setting that is tried changes it.
-    compiled: OnceCell<Compiled>,
+    /// What follows from the graph, made when it is first needed: no setting that is tried changes it.
+    plan: HeldPlan<'a>,
     /// The tensors of every request that was asked: settings are tried on the same sizes again and
     /// again.
     shaped: RefCell<BTreeMap<Sizes, Rc<Shaped>>>,
@@ -50,6 +52,25 @@ pub(crate) struct Contents {
     pub(crate) integers: BTreeMap<String, Vec<i64>>,
     /// Floating-point numbers.
     pub(crate) floats: BTreeMap<String, Vec<f64>>,
+}
+
+/// The plan of the session.
+enum HeldPlan<'a> {
+    /// Kept with the model.
+    Kept(&'a Plan),
+    /// The twin's own.
+    Own(Box<Plan>),
+}
+
+impl std::ops::Deref for HeldPlan<'_> {
+    type Target = Plan;
+
+    fn deref(&self) -> &Plan {
+        match self {
+            Self::Kept(plan) => plan,
+            Self::Own(plan) => plan,
+        }
+    }
 }
 
 /// Sizes of named dimensions, and shapes of inputs.
@@ -98,13 +119,13 @@ pub(crate) struct Held {
 impl<'a> Twin<'a> {
     /// A model whose graph is the one that the session runs.
     pub(crate) fn new(model: &'a GraphModel, request: &'a Request) -> Self {
-        Self::of(Cow::Borrowed(model), request)
+        Self::of(Cow::Borrowed(model), None, request)
     }
 
-    /// The same for a graph that may be the twin's own.
-    pub(crate) fn of(model: Cow<'a, GraphModel>, request: &'a Request) -> Self {
-        let contents = Contents::default();
-        Self { model, request, compiled: OnceCell::new(), shaped: RefCell::default(), contents }
+    /// The same for a graph that may be the twin's own, or whose plan is kept.
+    pub(crate) fn of(model: Cow<'a, GraphModel>, plan: Option<&'a Plan>, request: &'a Request) -> Self {
+        let plan = plan.map_or_else(|| HeldPlan::Own(Box::default()), HeldPlan::Kept);
+        Self { model, request, plan, shaped: RefCell::default(), contents: Contents::default() }
     }
 
     /// The same, told what the inputs will hold.
@@ -255,7 +276,7 @@ impl<'a> Twin<'a> {
     }
 
     fn compiled(&self, options: &SessionOptions) -> &Compiled {
-        self.compiled.get_or_init(|| onnxfit_memory::compile_session(&self.model, options))
+        self.plan.compiled.get_or_init(|| onnxfit_memory::compile_session(&self.model, options))
     }
 
     /// The graph that runs.
@@ -289,33 +310,40 @@ impl<'a> Twin<'a> {
 
     /// Shapes for the first question, found while the session is planned: neither waits for the other.
     fn shape_apart(&self, dims: &BTreeMap<String, i64>, shapes: &BTreeMap<String, Vec<i64>>) -> Shaped {
-        let (model, contents): (&GraphModel, &Contents) = (&self.model, &self.contents);
-        if self.compiled.get().is_some() || model.graph.n_nodes() < NODES_APART_MIN {
-            return Self::shape(model, dims, shapes, contents);
+        let (model, inferred, contents) = (self.model.as_ref(), &self.plan.shapes, &self.contents);
+        if self.plan.compiled.get().is_some() || model.graph.n_nodes() < NODES_APART_MIN {
+            return Self::shape(model, inferred, dims, shapes, contents);
         }
         std::thread::scope(|scope| {
             let apart = std::thread::Builder::new().stack_size(STACK_BYTES);
-            let shaping = apart.spawn_scoped(scope, || Self::shape(model, dims, shapes, contents));
+            let shaping = apart.spawn_scoped(scope, || Self::shape(model, inferred, dims, shapes, contents));
             self.compiled(&self.options(self.request_levers()));
             match shaping {
                 Ok(shaping) => shaping.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
                 // No thread is to be had.
-                Err(_) => Self::shape(model, dims, shapes, contents),
+                Err(_) => Self::shape(model, inferred, dims, shapes, contents),
             }
         })
     }
 
     fn shape(
         model: &GraphModel,
+        inferred: &Mutex<Incremental>,
         dims: &BTreeMap<String, i64>,
         shapes: &BTreeMap<String, Vec<i64>>,
         contents: &Contents,
     ) -> Shaped {
+        // What a panic left half done is done again from the beginning.
+        let mut inferred = inferred.lock().unwrap_or_else(|poisoned| {
+            let mut inferred = poisoned.into_inner();
+            *inferred = Incremental::default();
+            inferred
+        });
         let mut values = sizes::known_values(&model.graph, dims);
         values.extend(contents.integers.clone());
         let floats = contents.floats.clone();
         let mut bindings = Bindings { dims: dims.clone(), inputs: shapes.clone(), values, floats };
-        let mut inference = infer(model, &bindings);
+        let mut inference = inferred.infer(model, &bindings);
         let open = sizes::open_dims(&model.graph, &inference.graph);
         let mut diagnostics = Vec::new();
         if !open.is_empty() {
@@ -323,10 +351,10 @@ impl<'a> Twin<'a> {
             let hint = format!("give them as `--dim {}=N`, or whole shapes as `--shape INPUT:…`", open[0]);
             diagnostics.push(Diagnostic::warning("open-dims", format!("assumed {}", names.join(" "))).with_hint(hint));
             bindings.dims.extend(open.into_iter().map(|name| (name, 1)));
-            inference = infer(model, &bindings);
+            inference = inferred.infer(model, &bindings);
         }
         diagnostics.extend(inference.diagnostics.iter().cloned());
-        Shaped { sized: sizes::run_sizes(&model.graph, &inference), dims: bindings.dims, diagnostics }
+        Shaped { sized: sizes::run_sizes(&model.graph, inference), dims: bindings.dims, diagnostics }
     }
 
     fn options(&self, levers: Levers) -> SessionOptions {

@@ -77,7 +77,7 @@ fn assert_sound(arena: &Arena) {
         assert_eq!(covered, region.bytes);
         held += region.bytes;
     }
-    let reserved: u64 = arena.reserved.values().map(|block| block.bytes.0).sum();
+    let reserved: u64 = arena.reserved.iter().flatten().map(|block| block.bytes.0).sum();
     assert_eq!(arena.free.values().map(BTreeSet::len).sum::<usize>(), n_free);
     assert_eq!(arena.stats.in_use_bytes.0, in_use + reserved);
     assert_eq!(arena.stats.requested_in_use_bytes.0, requested + reserved);

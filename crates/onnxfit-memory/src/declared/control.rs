@@ -102,7 +102,10 @@ fn feed_inputs(program: &Program, index: NodeIdx, body: &mut Program) {
         };
         target.element = target.element.or(element);
         if let Some(shape) = shape {
-            target.declared = merge(&shape, target.declared.take());
+            target.declared = match target.declared.take() {
+                Some(declared) => merge(&shape, declared),
+                None => Some(shape),
+            };
         }
     }
 }

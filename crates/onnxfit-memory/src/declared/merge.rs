@@ -4,8 +4,7 @@ use super::Shape;
 use crate::program::DeclaredDim;
 
 /// The declared shape, improved by the inferred one; where they contradict, the unsure part of both.
-pub(super) fn merge(inferred: &[DeclaredDim], declared: Option<Shape>) -> Option<Shape> {
-    let Some(mut declared) = declared else { return Some(inferred.to_vec()) };
+pub(super) fn merge(inferred: &[DeclaredDim], mut declared: Shape) -> Option<Shape> {
     if declared.len() != inferred.len() {
         return None;
     }

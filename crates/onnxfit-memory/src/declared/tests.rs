@@ -23,7 +23,7 @@ fn known_at_load(name: &str) -> Vec<String> {
 fn shown(dims: &[DeclaredDim]) -> String {
     let dim = |dim: &DeclaredDim| match dim {
         DeclaredDim::Value(value) => value.to_string(),
-        DeclaredDim::Symbol(name) => name.clone(),
+        DeclaredDim::Symbol(name) => name.to_string(),
         DeclaredDim::Unknown => "?".to_owned(),
     };
     dims.iter().map(dim).collect::<Vec<_>>().join("x")

@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::ops::{Deref, Range};
-use std::rc::Rc;
+use std::sync::{Arc, LazyLock};
 
 /// A name; all names of one graph lie in one text.
 #[derive(Clone)]
 pub struct Name {
-    text: Rc<str>,
+    text: Arc<str>,
     range: Range<u32>,
 }
 
@@ -21,7 +21,7 @@ pub(crate) struct Written(u32, u32);
 
 /// The names of one graph.
 #[derive(Debug)]
-pub(crate) struct Names(Rc<str>);
+pub(crate) struct Names(Arc<str>);
 
 impl NameWriter {
     pub(crate) fn write(&mut self, name: &str) -> Written {
@@ -38,7 +38,7 @@ impl NameWriter {
 
 impl Names {
     pub(crate) fn get(&self, written: Written) -> Name {
-        Name { text: Rc::clone(&self.0), range: written.0..written.1 }
+        Name { text: Arc::clone(&self.0), range: written.0..written.1 }
     }
 }
 
@@ -51,8 +51,8 @@ impl Name {
 
 impl Default for Name {
     fn default() -> Self {
-        thread_local!(static EMPTY: Rc<str> = Rc::from(""));
-        Self { text: EMPTY.with(Rc::clone), range: 0..0 }
+        static EMPTY: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from(""));
+        Self { text: Arc::clone(&EMPTY), range: 0..0 }
     }
 }
 

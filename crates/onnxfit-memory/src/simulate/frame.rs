@@ -1,7 +1,7 @@
 //! One run of one program: the execution frame.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use onnxfit_base::Bytes;
 
@@ -65,7 +65,7 @@ pub(super) struct Frame<'a> {
     slots: Vec<Slot>,
     fetches: BTreeMap<ValueIdx, Fetch>,
     key: (usize, u64),
-    pattern: Option<Rc<PatternGroup>>,
+    pattern: Option<Arc<PatternGroup>>,
     /// The pattern's blocks, by place.
     blocks: [Option<Held>; N_PLACES],
     tracers: Option<[PatternPlanner<ValueIdx>; N_PLACES]>,
@@ -124,7 +124,7 @@ impl<'a> Frame<'a> {
             let n_values = self.compiled.program.values.len();
             let group = tracers.map(|planner| PlacedPattern::new(planner, n_values));
             // The first pattern of a key stays.
-            machine.patterns.entry(self.key).or_insert_with(|| Rc::new(group));
+            machine.patterns.entry(self.key).or_insert_with(|| Arc::new(group));
         }
         Ok(())
     }

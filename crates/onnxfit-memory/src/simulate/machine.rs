@@ -1,7 +1,7 @@
 //! The arenas of a session, the trace they write, and the peaks they reach.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use onnxfit_base::Bytes;
 
@@ -41,6 +41,7 @@ pub(crate) struct Mark {
 }
 
 /// All arenas and the trace.
+#[derive(Clone, Debug)]
 pub(crate) struct Machine {
     host: Arena,
     device: Option<Arena>,
@@ -59,9 +60,9 @@ pub(crate) struct Machine {
     pub(crate) has_bands: bool,
     pub(crate) mem_pattern: bool,
     /// The patterns of every program of the session, by its number and key.
-    pub(crate) patterns: BTreeMap<(usize, u64), Rc<PatternGroup>>,
+    pub(crate) patterns: BTreeMap<(usize, u64), Arc<PatternGroup>>,
     /// Weights that exist only in packed form: a body that captures one is fed an empty value.
-    pub(crate) released_weights: BTreeSet<String>,
+    pub(crate) released_weights: Arc<BTreeSet<String>>,
 }
 
 impl Machine {
@@ -81,7 +82,7 @@ impl Machine {
             has_bands: false,
             mem_pattern: options.mem_pattern,
             patterns: BTreeMap::new(),
-            released_weights: BTreeSet::new(),
+            released_weights: Arc::default(),
         }
     }
 

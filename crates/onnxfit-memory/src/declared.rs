@@ -12,10 +12,8 @@ mod query;
 mod rules;
 
 use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
-use onnxfit_base::NameHasher;
 use onnxfit_graph::Dim;
 
 use crate::order::{ExecutionOrder, execution_order};
@@ -28,11 +26,25 @@ pub(crate) type Shape = Vec<DeclaredDim>;
 
 /// The names of dimensions, each once.
 #[derive(Default)]
-pub(crate) struct Symbols<'a>(HashMap<&'a str, Arc<str>, BuildHasherDefault<NameHasher>>);
+pub(crate) struct Symbols<'a> {
+    /// The first few, which are most of what is asked for.
+    few: Vec<(&'a str, Arc<str>)>,
+    others: HashMap<&'a str, Arc<str>>,
+}
 
 impl<'a> Symbols<'a> {
+    const FEW: usize = 8;
+
     fn get(&mut self, name: &'a str) -> Arc<str> {
-        Arc::clone(self.0.entry(name).or_insert_with(|| name.into()))
+        if let Some((_, known)) = self.few.iter().find(|(own, _)| *own == name) {
+            return Arc::clone(known);
+        }
+        if self.few.len() < Self::FEW {
+            let known: Arc<str> = name.into();
+            self.few.push((name, Arc::clone(&known)));
+            return known;
+        }
+        Arc::clone(self.others.entry(name).or_insert_with(|| name.into()))
     }
 }
 

@@ -104,11 +104,16 @@ fn lower_graph(graph: &Graph, context: &Context<'_>) -> Program {
             name: names.names.get(node_names.name),
             op_type: names.names.get(node_names.op_type),
             domain: names.names.get(node_names.domain),
+            opset: context.opset(&node.domain),
+            inputs: node.inputs.iter().map(|input| input.map(lower_id)).collect(),
+            implicit_inputs: node.implicit_inputs.iter().copied().map(lower_id).collect(),
+            outputs: node.outputs.iter().map(|output| output.map(lower_id)).collect(),
             attributes: attributes
                 .map(|(attribute, name)| (names.names.get(*name), lower_attribute(&attribute.value)))
                 .collect(),
+            subgraphs: node.subgraphs().map(|(name, graph)| (name.to_owned(), lower_graph(graph, context))).collect(),
+            provider: NodeProvider::Cpu,
             runtime_index: id.index(),
-            ..lower_node(node, context)
         });
     }
     let mut in_file_order = Vec::with_capacity(graph.initializers().len() + in_nodes.len());
@@ -165,20 +170,8 @@ fn lower_value<'a>(name: Name, ty: &'a ValueType, symbols: &mut Symbols<'a>) -> 
         element: tensor.and_then(|tensor| tensor.element_type),
         is_tensor: matches!(ty, ValueType::Tensor(_) | ValueType::Unknown),
         declared: tensor.and_then(|tensor| tensor.shape.as_deref()).map(|dims| declared::from_dims(dims, symbols)),
-        ..Value::default()
-    }
-}
-
-/// A node but for its names and attributes.
-fn lower_node(node: &onnxfit_graph::Node, context: &Context<'_>) -> Node {
-    Node {
-        opset: context.opset(&node.domain),
-        inputs: node.inputs.iter().map(|input| input.map(lower_id)).collect(),
-        implicit_inputs: node.implicit_inputs.iter().copied().map(lower_id).collect(),
-        outputs: node.outputs.iter().map(|output| output.map(lower_id)).collect(),
-        subgraphs: node.subgraphs().map(|(name, graph)| (name.to_owned(), lower_graph(graph, context))).collect(),
-        provider: NodeProvider::Cpu,
-        ..Node::default()
+        known_integers: None,
+        copy_of: None,
     }
 }
 

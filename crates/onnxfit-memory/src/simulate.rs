@@ -348,7 +348,7 @@ fn load<'a>(
         };
         let held = held.map_err(|error| Failure { run: None, node: None, place: stored.place, error })?;
         if stored.place == Place::Host {
-            state.stores(&compiled.program.value(stored.value).name, held);
+            state.stores(&compiled.program, stored.value, held);
         }
     }
     if machine.has_device() {
@@ -381,13 +381,13 @@ fn load<'a>(
             for held in given_back {
                 machine.free(held);
             }
-            let name = &compiled.program.value(packed.weight).name;
-            if !state.keeps(&node.op_type, name, packed.identity, packed.buffers) && packed.shared {
+            let program = &compiled.program;
+            if !state.keeps(program, &node.op_type, packed.weight, packed.identity, packed.buffers) && packed.shared {
                 for held in taken {
                     machine.free(held);
                 }
             }
-            if let Some(original) = state.gives_up(name) {
+            if let Some(original) = state.gives_up(program, packed.weight) {
                 machine.free(original);
             }
         }

@@ -82,30 +82,70 @@ pub(crate) struct LoadState<'a> {
     uses_left: HashMap<&'a str, usize>,
     /// Small weights that were copied into the host arena.
     stored: HashMap<&'a str, Held>,
+    /// The same by value, where no body can read a weight by its name.
+    alone: Option<Alone<'a>>,
+}
+
+/// The weights of a session with one program, found without their names.
+#[derive(Debug)]
+struct Alone<'a> {
+    program: &'a Program,
+    uses_left: Vec<Option<usize>>,
+    stored: Vec<Option<Held>>,
 }
 
 impl<'a> LoadState<'a> {
     /// Counts the readers of every weight, bodies included (`ComputeConstantInitializerUseCount`).
     pub(crate) fn new(compiled: &'a Compiled) -> Self {
-        let mut uses_left = HashMap::new();
-        count_uses(compiled, &HashSet::new(), &mut uses_left);
-        Self { packed: BTreeSet::new(), uses_left, stored: HashMap::new() }
+        let mut state =
+            Self { packed: BTreeSet::new(), uses_left: HashMap::new(), stored: HashMap::new(), alone: None };
+        if compiled.bodies.is_empty() {
+            let program: &Program = &compiled.program;
+            let constant = program.weights.iter().filter(|weight| !weight.overridable);
+            let counts = uses_of(program, constant.map(|weight| weight.value));
+            let stored = vec![None; program.values.len()];
+            let uses_left = counts.into_iter().map(|count| count.filter(|count| *count > 0)).collect();
+            state.alone = Some(Alone { program, uses_left, stored });
+        } else {
+            count_uses(compiled, &HashSet::new(), &mut state.uses_left);
+        }
+        state
     }
 
     /// Notes where a small weight lies.
-    pub(crate) fn stores(&mut self, weight: &'a str, held: Held) {
-        self.stored.insert(weight, held);
+    pub(crate) fn stores(&mut self, program: &'a Program, weight: ValueIdx, held: Held) {
+        match &mut self.alone {
+            Some(alone) => alone.stored[weight.index()] = Some(held),
+            None => {
+                self.stored.insert(&program.value(weight).name, held);
+            }
+        }
     }
 
     /// The original of a weight whose last reader has packed it: it is freed at once.
-    pub(crate) fn gives_up(&mut self, weight: &str) -> Option<Held> {
-        if self.uses_left.get(weight) == Some(&0) { self.stored.remove(weight) } else { None }
+    pub(crate) fn gives_up(&mut self, program: &Program, weight: ValueIdx) -> Option<Held> {
+        if let Some(alone) = &mut self.alone {
+            return if alone.uses_left[weight.index()] == Some(0) { alone.stored[weight.index()].take() } else { None };
+        }
+        let name = program.value(weight).name.as_str();
+        if self.uses_left.get(name) == Some(&0) { self.stored.remove(name) } else { None }
     }
 
     /// Notes that a node packed a weight. False if an equal copy exists already: that one is used
     /// and this one freed.
-    pub(crate) fn keeps(&mut self, op_type: &'a str, weight: &str, identity: u64, buffers: Vec<Buffer>) -> bool {
-        if let Some(left) = self.uses_left.get_mut(weight) {
+    pub(crate) fn keeps(
+        &mut self,
+        program: &Program,
+        op_type: &'a str,
+        weight: ValueIdx,
+        identity: u64,
+        buffers: Vec<Buffer>,
+    ) -> bool {
+        let left = match &mut self.alone {
+            Some(alone) => alone.uses_left[weight.index()].as_mut(),
+            None => self.uses_left.get_mut(program.value(weight).name.as_str()),
+        };
+        if let Some(left) = left {
             *left = left.saturating_sub(1);
         }
         self.packed.insert((op_type, identity, buffers))
@@ -113,19 +153,19 @@ impl<'a> LoadState<'a> {
 
     /// The weights whose originals were given up because every reader packed them.
     pub(crate) fn released(self) -> BTreeSet<String> {
+        if let Some(Alone { program, uses_left, .. }) = self.alone {
+            let released = uses_left.iter().enumerate().filter(|(_, left)| **left == Some(0));
+            return released.map(|(value, _)| program.values[value].name.to_string()).collect();
+        }
         self.uses_left.into_iter().filter(|(_, left)| *left == 0).map(|(name, _)| name.to_owned()).collect()
     }
 }
 
-fn count_uses<'a>(compiled: &'a Compiled, outer: &HashSet<&'a str>, uses: &mut HashMap<&'a str, usize>) {
-    let program = &compiled.program;
-    let name = |value: ValueIdx| program.value(value).name.as_str();
-    // By value: how often a weight of this program or of one around it is read.
+/// By value: how often each of these weights is read by the program's nodes and outputs.
+fn uses_of(program: &Program, weights: impl Iterator<Item = ValueIdx>) -> Vec<Option<usize>> {
     let mut counts: Vec<Option<usize>> = vec![None; program.values.len()];
-    let own = program.weights.iter().filter(|weight| !weight.overridable).map(|weight| weight.value);
-    let captured = program.captured.iter().map(|capture| capture.inner).filter(|value| outer.contains(name(*value)));
-    for value in own.clone().chain(captured) {
-        counts[value.index()] = Some(0);
+    for weight in weights {
+        counts[weight.index()] = Some(0);
     }
     let read = program.nodes.iter().flat_map(|node| node.inputs.iter().flatten());
     for value in read.chain(&program.outputs) {
@@ -133,6 +173,16 @@ fn count_uses<'a>(compiled: &'a Compiled, outer: &HashSet<&'a str>, uses: &mut H
             *count += 1;
         }
     }
+    counts
+}
+
+fn count_uses<'a>(compiled: &'a Compiled, outer: &HashSet<&'a str>, uses: &mut HashMap<&'a str, usize>) {
+    let program = &compiled.program;
+    let name = |value: ValueIdx| program.value(value).name.as_str();
+    let own = program.weights.iter().filter(|weight| !weight.overridable).map(|weight| weight.value);
+    let captured = program.captured.iter().map(|capture| capture.inner).filter(|value| outer.contains(name(*value)));
+    // Of this program and of those around it.
+    let counts = uses_of(program, own.clone().chain(captured));
     for (value, count) in counts.iter().enumerate() {
         if let Some(count) = count.filter(|count| *count > 0) {
             *uses.entry(name(ValueIdx::new(value))).or_default() += count;

@@ -2,9 +2,8 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
-use std::hash::BuildHasherDefault;
 
-use onnxfit_base::{Diagnostic, NameHasher};
+use onnxfit_base::Diagnostic;
 use onnxfit_graph::{Model, NodeId, ValueId};
 
 use crate::bindings::Bindings;
@@ -44,7 +43,7 @@ impl Inference {
 
     /// The same for many expressions: what was found once is remembered.
     pub fn most_for<'a>(&'a self, sizes: &'a BTreeMap<String, i64>) -> Most<'a> {
-        Most { inference: self, sizes, exprs: HashMap::default(), symbols: RefCell::default() }
+        Most { inference: self, sizes, exprs: HashMap::new(), symbols: RefCell::default() }
     }
 }
 
@@ -53,7 +52,7 @@ impl Inference {
 pub struct Most<'a> {
     inference: &'a Inference,
     sizes: &'a BTreeMap<String, i64>,
-    exprs: HashMap<Expr, Option<i64>, BuildHasherDefault<NameHasher>>,
+    exprs: HashMap<Expr, Option<i64>>,
     /// Of sizes that depend on data, by how deep they may nest.
     symbols: RefCell<BTreeMap<(usize, &'a str), Option<i64>>>,
 }

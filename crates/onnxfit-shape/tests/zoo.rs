@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use onnxfit_graph::{Graph, Model};
 use onnxfit_onnx::ModelFile;
-use onnxfit_shape::{Bindings, GraphFacts, Inference, Kind, infer};
+use onnxfit_shape::{Bindings, GraphFacts, Incremental, Inference, Kind, infer};
 
 fn zoo(folder: &str) -> Vec<PathBuf> {
     let shared = std::env::var_os("ONNXFIT_SHARED").map_or_else(|| PathBuf::from("../../../shared"), PathBuf::from);
@@ -219,4 +219,30 @@ fn the_zoo_has_all_shapes_but_those_that_depend_on_data_and_these_are_bounded() 
     }
     assert_eq!(without_rule, BTreeSet::new());
     assert_eq!(unbounded, Vec::<String>::new());
+}
+
+#[test]
+fn what_is_asked_again_at_other_sizes_is_what_is_asked_anew() {
+    const NAMES: [&str; 5] = [
+        "distilbert_base_cls",
+        "retinanet_resnet50_fpn",
+        "shufflenet_v2",
+        "shipped_silero_vad_v5",
+        "t5_small_decoder_merged",
+    ];
+    for path in zoo("graphs") {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        if !NAMES.contains(&name.as_str()) {
+            continue;
+        }
+        let model = Model::from_proto(&ModelFile::open(&path).unwrap().proto).unwrap();
+        let first = first_variant(&path);
+        let mut larger = first.clone();
+        larger.dims.values_mut().for_each(|size| *size = 2 * *size + 1);
+        let mut again = Incremental::default();
+        for bindings in [&first, &larger, &larger, &Bindings::default(), &first] {
+            let (kept, anew) = (again.infer(&model, bindings), infer(&model, bindings));
+            assert_eq!(format!("{kept:?}"), format!("{anew:?}"), "{name} {bindings:?}");
+        }
+    }
 }

@@ -19,7 +19,7 @@ use onnxfit_rewrite::half::HalfOutcome;
 use crate::artifacts::{self, BatchFile, Folder, MODEL_FILE, PredictedFile, SessionFile, SessionOptionsFile};
 use crate::changes::{BatchSplit, batch_split, to_half};
 use crate::options::{refused, session_options, verdict};
-use crate::oracle::{BatchRequest, TwinOracle};
+use crate::oracle::{BatchRequest, Known, TwinOracle};
 use crate::progress::{Progress, Stage};
 use crate::proof::{ProofRequest, prove_plan};
 use crate::request::{Provider, Request};
@@ -103,6 +103,7 @@ pub fn fix(model: &Model, request: &Request, options: &FixOptions, progress: &dy
         tells_arena: request.provider == Provider::Cpu,
         on_judged: &judged_so_far,
         n_judged: 0,
+        known: Known::default(),
     };
     let plan = match search(&goal, &mut oracle) {
         Ok(plan) => plan,

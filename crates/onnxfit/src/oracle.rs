@@ -7,7 +7,7 @@ use onnxfit_base::Bytes;
 use onnxfit_plan::{Band, Fit, Judged, Oracle, Point, Precision};
 
 use crate::options;
-use crate::twin::{Judgement, N_RUNS, Twin};
+use crate::twin::{Judgement, N_RUNS, Twin, Unhindered};
 
 /// A batch that may be cut.
 #[derive(Clone, Debug)]
@@ -30,6 +30,17 @@ pub(crate) struct TwinOracle<'a> {
     /// Called with the number of points judged so far.
     pub(crate) on_judged: &'a dyn Fn(usize),
     pub(crate) n_judged: usize,
+    /// What was found at one budget and holds for others.
+    pub(crate) known: Known,
+}
+
+/// What the search of one budget leaves for the next.
+#[derive(Default)]
+pub(crate) struct Known {
+    /// Of every point, what it takes on a device without bounds.
+    free: BTreeMap<Point, Unhindered>,
+    /// The points that did not fit, and in how much: they do not fit in less.
+    failed: BTreeMap<Point, (Bytes, Judged)>,
 }
 
 impl TwinOracle<'_> {
@@ -71,14 +82,27 @@ impl Oracle for TwinOracle<'_> {
     fn judge(&mut self, point: Point) -> Result<Judged, Infallible> {
         self.n_judged += 1;
         (self.on_judged)(self.n_judged);
-        Ok(match self.ask(&point) {
-            Some(judgement) => judged(point, &judgement),
-            None => {
-                let never = Bytes(u64::MAX);
-                let peak = Band { low: never, expected: never, high: never };
-                Judged { point, peak, held: never, fit: Fit::DoesNotFit }
-            }
-        })
+        if let Some((_, judged)) = self.known.failed.get(&point).filter(|(budget, _)| self.budget <= *budget) {
+            return Ok(*judged);
+        }
+        let twin = match point.precision {
+            Precision::Original => Some(&self.original),
+            Precision::Half => self.half.as_ref(),
+        };
+        let Some(twin) = twin else {
+            let never = Bytes(u64::MAX);
+            let peak = Band { low: never, expected: never, high: never };
+            return Ok(Judged { point, peak, held: never, fit: Fit::DoesNotFit });
+        };
+        let runs = self.runs(&point);
+        let free = *self.known.free.entry(point).or_insert_with(|| twin.unhindered(&runs, point.levers));
+        let brief = twin.brief(&runs, point.levers, self.budget, &free);
+        let fit = if free.is_unsure && brief.fit == Fit::Fits { Fit::Tight } else { brief.fit };
+        let judged = Judged { point, peak: brief.band, held: brief.held, fit };
+        if fit == Fit::DoesNotFit {
+            self.known.failed.insert(point, (self.budget, judged));
+        }
+        Ok(judged)
     }
 
     fn first_regions(&mut self, point: Point) -> Result<Vec<Bytes>, Infallible> {

@@ -16,7 +16,7 @@ use onnxfit_report::{DiagnosticView, check::BandView};
 use onnxfit_rewrite::half::HalfOutcome;
 
 use crate::changes::{batch_split, to_half};
-use crate::oracle::{BatchRequest, TwinOracle};
+use crate::oracle::{BatchRequest, Known, TwinOracle};
 use crate::request::{Provider, Request};
 use crate::session_graph::session_graph;
 use crate::twin::{N_RUNS, Twin};
@@ -102,6 +102,7 @@ pub fn recommend(model: &Model, request: &Request, options: &RecommendOptions) -
         tells_arena: false,
         on_judged: &|_| (),
         n_judged: 0,
+        known: Known::default(),
     };
     let plans = if options.with_fix { plans_for(&goal, &mut oracle, &too_small) } else { BTreeMap::new() };
 
@@ -155,7 +156,9 @@ pub(crate) fn smallest_device(twin: &Twin<'_>, dims: &BTreeMap<String, i64>) -> 
     budgets.sort_unstable();
     budgets.dedup();
     let runs = vec![dims.clone(); N_RUNS];
-    let fits = |budget: &Bytes| twin.ask_sequence(&runs, twin.request_levers(), Some(*budget)).fit == Fit::Fits;
+    let levers = twin.request_levers();
+    let free = twin.unhindered(&runs, levers);
+    let fits = |budget: &Bytes| twin.brief(&runs, levers, *budget, &free).fit == Fit::Fits;
     budgets.into_iter().find(fits)
 }
 

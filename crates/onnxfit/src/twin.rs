@@ -106,6 +106,67 @@ pub(crate) struct Judgement {
     pub(crate) fit: Fit,
 }
 
+/// What a sequence of runs takes on a device without bounds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unhindered {
+    band: Band,
+    /// What the arena holds of what is expected: all but context, code and handles.
+    arena: Bytes,
+    held: Bytes,
+    fails: bool,
+    /// Whether the size of some tensor is unknown.
+    pub(crate) is_unsure: bool,
+}
+
+/// What a sequence of runs takes where it has a budget.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Brief {
+    /// Everything the process holds at its highest.
+    pub(crate) band: Band,
+    /// What the arena holds after the runs.
+    pub(crate) held: Bytes,
+    /// Whether it fits.
+    pub(crate) fit: Fit,
+}
+
+impl Unhindered {
+    fn of(free: &Prediction) -> Self {
+        Self {
+            band: band_of(free),
+            arena: free.device.expected - free.breakdown.context_bytes,
+            held: held_after(free),
+            fails: free.failure.is_some(),
+            is_unsure: free.diagnostics.iter().any(|finding| finding.id == "unknown-size"),
+        }
+    }
+
+    /// What a budget leaves the arena if all else takes as little as it may, what is expected, and
+    /// as much as it may.
+    fn rooms(&self, budget: Bytes) -> [Bytes; 3] {
+        // An end of the band differs from what is expected by context and scratch alike: what the
+        // arena may take is the budget, more or less that difference.
+        [self.band.low, self.band.expected, self.band.high].map(|total| (budget + self.arena).saturating_sub(total))
+    }
+}
+
+fn band_of(prediction: &Prediction) -> Band {
+    Band { low: prediction.device.low, expected: prediction.device.expected, high: prediction.device.high }
+}
+
+/// What the arena holds once the caller released the outputs of the last run.
+fn held_after(prediction: &Prediction) -> Bytes {
+    let last = prediction.runs.last().map(|run| run.released.total_allocated_bytes);
+    last.unwrap_or(prediction.load.total_allocated_bytes)
+}
+
+/// The band of three replays, from the most room to the least: the less there is, the less an arena
+/// that backs off may end up holding.
+fn sorted_band(roomy: &Prediction, likely: &Prediction, cramped: &Prediction) -> Band {
+    let mut totals = [roomy.device.low, likely.device.expected, cramped.device.high];
+    totals.sort_unstable();
+    Band { low: totals[0], expected: totals[1], high: totals[2] }
+}
+
 /// What an arena holds over a few equal runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Held {
@@ -239,34 +300,53 @@ impl<'a> Twin<'a> {
     /// finds no block is done without, so only the replay tells whether anything fails.
     fn judge(&self, runs: &[&RunSizes], levers: Levers, budget: Option<Bytes>) -> Judgement {
         let free = self.predict(runs, levers, None);
-        let band = |prediction: &Prediction| Band {
-            low: prediction.device.low,
-            expected: prediction.device.expected,
-            high: prediction.device.high,
-        };
         let fits_as_it_is = budget.is_none_or(|budget| free.device.high <= budget);
         if free.failure.is_some() || fits_as_it_is {
             let fit = if free.failure.is_some() { Fit::DoesNotFit } else { Fit::Fits };
-            return Judgement { band: band(&free), failure: free.failure.clone(), prediction: free, fit };
+            return Judgement { band: band_of(&free), failure: free.failure.clone(), prediction: free, fit };
         }
         let budget = budget.expect("without a budget everything fits");
-        // All but what the process holds besides the arena: context, code, handles.
-        let arena = free.device.expected - free.breakdown.context_bytes;
-        // An end of the band differs from what is expected by context and scratch alike: what the
-        // arena may take is the budget, more or less that difference.
-        let [roomy, likely, cramped] = [free.device.low, free.device.expected, free.device.high].map(|total| {
-            let left = (budget + arena).saturating_sub(total);
-            self.predict(runs, levers, Some(left))
-        });
+        let [roomy, likely, cramped] =
+            Unhindered::of(&free).rooms(budget).map(|room| self.predict(runs, levers, Some(room)));
         if cramped.failure.is_none() {
-            // The less there is, the less an arena that backs off may end up holding.
-            let mut totals = [roomy.device.low, likely.device.expected, cramped.device.high];
-            totals.sort_unstable();
-            let band = Band { low: totals[0], expected: totals[1], high: totals[2] };
+            let band = sorted_band(&roomy, &likely, &cramped);
             return Judgement { band, failure: None, prediction: likely, fit: Fit::Fits };
         }
         let fit = if roomy.failure.is_some() { Fit::DoesNotFit } else { Fit::Tight };
-        Judgement { band: band(&free), failure: likely.failure.or(cramped.failure), prediction: free, fit }
+        Judgement { band: band_of(&free), failure: likely.failure.or(cramped.failure), prediction: free, fit }
+    }
+
+    /// What a sequence of runs takes on a device without bounds, in short: a search asks for it at
+    /// many budgets.
+    pub(crate) fn unhindered(&self, runs: &[BTreeMap<String, i64>], levers: Levers) -> Unhindered {
+        let shaped: Vec<Rc<Shaped>> = runs.iter().map(|dims| self.shaped(dims)).collect();
+        let sequence: Vec<&RunSizes> = shaped.iter().map(|shaped| &shaped.sized.sizes).collect();
+        Unhindered::of(&self.predict(&sequence, levers, None))
+    }
+
+    /// What [`Self::ask_sequence`] says of a budget, in short and without the failure: no replay
+    /// that only tells more of a failure is made.
+    pub(crate) fn brief(
+        &self,
+        runs: &[BTreeMap<String, i64>],
+        levers: Levers,
+        budget: Bytes,
+        free: &Unhindered,
+    ) -> Brief {
+        let brief = |fit| Brief { band: free.band, held: free.held, fit };
+        if free.fails || free.band.high <= budget {
+            return brief(if free.fails { Fit::DoesNotFit } else { Fit::Fits });
+        }
+        let shaped: Vec<Rc<Shaped>> = runs.iter().map(|dims| self.shaped(dims)).collect();
+        let sequence: Vec<&RunSizes> = shaped.iter().map(|shaped| &shaped.sized.sizes).collect();
+        let [roomy, likely, cramped] = free.rooms(budget);
+        let cramped = self.predict(&sequence, levers, Some(cramped));
+        let roomy = self.predict(&sequence, levers, Some(roomy));
+        if cramped.failure.is_some() {
+            return brief(if roomy.failure.is_some() { Fit::DoesNotFit } else { Fit::Tight });
+        }
+        let likely = self.predict(&sequence, levers, Some(likely));
+        Brief { band: sorted_band(&roomy, &likely, &cramped), held: held_after(&likely), fit: Fit::Fits }
     }
 
     fn predict(&self, runs: &[&RunSizes], levers: Levers, capacity: Option<Bytes>) -> Prediction {

@@ -16,7 +16,7 @@ use crate::runner::{release_binary, root};
 use crate::zoo::shared;
 
 /// Architecture and sizes; small, because every one is really run.
-const CASES: &[(&str, &[(&str, i64)])] = &[
+pub(crate) const CASES: &[(&str, &[(&str, i64)])] = &[
     ("resnet18", &[("batch", 2), ("height", 96), ("width", 96)]),
     ("resnet50", &[("batch", 2), ("height", 96), ("width", 96)]),
     ("mobilenetv3_large", &[("batch", 4), ("height", 96), ("width", 96)]),
@@ -39,7 +39,7 @@ const CASES: &[(&str, &[(&str, i64)])] = &[
     ("yolov8n", &[("batch", 1), ("height", 160), ("width", 160)]),
 ];
 
-const LEVELS: [(&str, &str); 2] = [("disable", "ORT_DISABLE_ALL"), ("extended", "ORT_ENABLE_EXTENDED")];
+pub(crate) const LEVELS: [(&str, &str); 2] = [("disable", "ORT_DISABLE_ALL"), ("extended", "ORT_ENABLE_EXTENDED")];
 /// The arena's rounding: a smaller step changes nothing.
 const STEP_BYTES: u64 = 256;
 
@@ -83,7 +83,7 @@ pub(crate) fn limits() -> Result<()> {
 }
 
 /// The architecture with made-up weights, so that it can run.
-fn with_weights(binary: &Path, graph: &Path, dims: &[String], folder: &Path) -> Result<PathBuf> {
+pub(crate) fn with_weights(binary: &Path, graph: &Path, dims: &[String], folder: &Path) -> Result<PathBuf> {
     let mut command = Command::new(binary);
     command.arg("fix").arg(graph).args(["--provider", "cpu", "--on", "1TiB", "--random-weights", "7", "--no-verify"]);
     command.arg("-o").arg(folder).args(dims.iter().flat_map(|dim| ["--dim", dim.as_str()]));
@@ -94,7 +94,7 @@ fn with_weights(binary: &Path, graph: &Path, dims: &[String], folder: &Path) -> 
     Ok(folder.join("model.onnx"))
 }
 
-fn check(binary: &Path, model: &Path, dims: &[String], level: &str, limit: Option<u64>) -> Result<Value> {
+pub(crate) fn check(binary: &Path, model: &Path, dims: &[String], level: &str, limit: Option<u64>) -> Result<Value> {
     let mut command = Command::new(binary);
     command.arg("check").arg(model).args(["--provider", "cpu", "--threads", "2", "--json", "--opt-level", level]);
     command.args(dims.iter().flat_map(|dim| ["--dim", dim.as_str()]));
@@ -139,7 +139,7 @@ fn search(
 }
 
 /// Whether it runs under a limit, and what it says otherwise.
-fn tried(python: &Path, model: &Path, level: &str, limit: u64, dims: &[String]) -> Result<(bool, String)> {
+pub(crate) fn tried(python: &Path, model: &Path, level: &str, limit: u64, dims: &[String]) -> Result<(bool, String)> {
     let output = Command::new(python)
         .arg(root().join("xtask/campaign/limited.py"))
         .arg(model)

@@ -2,6 +2,7 @@
 
 mod accuracy;
 mod ci;
+mod explain;
 mod fp16;
 mod gpu;
 mod guard;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         Some(("test", rest)) => ci::test(rest),
         Some(("gpu-campaign", [])) => gpu::pack(),
         Some(("limits", [])) => limits::limits(),
+        Some(("explain", only)) => explain::explain(only),
         Some(("tidy", [])) => tidy::tidy(),
         Some(("accuracy", [])) => accuracy::accuracy(false),
         Some(("accuracy", [flag])) if flag == "--measure" => accuracy::accuracy(true),

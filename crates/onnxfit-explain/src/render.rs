@@ -25,7 +25,13 @@ impl fmt::Display for Explanation {
             writeln!(f, "\nthe size can be")?;
             for reading in &self.readings {
                 let tensor = reading.tensor.as_deref().map(|name| format!(" (`{name}`)")).unwrap_or_default();
-                writeln!(f, "  {}{tensor}", reading.product)?;
+                let dims: Vec<String> = reading.dims.iter().map(|(name, size)| format!("{name}={size}")).collect();
+                let dims = if dims.is_empty() || tensor.is_empty() {
+                    String::new()
+                } else {
+                    format!(" with {}", dims.join(", "))
+                };
+                writeln!(f, "  {}{tensor}{dims}", reading.product)?;
             }
         }
         if !self.advice.is_empty() {

@@ -51,6 +51,18 @@ pub struct MeasuredRowView {
 }
 
 impl MeasuredView {
+    /// How many figures are equal, in words.
+    fn text(&self) -> String {
+        let equal = self.rows.iter().filter(|row| row.predicted_bytes.0 == row.measured_bytes.0).count();
+        format!("measured: {equal} of {} figures as predicted", self.rows.len())
+    }
+
+    /// Most that the arena held, predicted and measured.
+    fn held(&self) -> Option<(Size, Size)> {
+        let held = self.rows.iter().filter(|row| row.name.ends_with("held"));
+        held.map(|row| (row.predicted_bytes, row.measured_bytes)).max_by_key(|(_, measured)| measured.0)
+    }
+
     /// The figures that a real run and the prediction both have.
     pub fn of_measure(view: &MeasureView) -> Self {
         let mut source = format!(
@@ -109,14 +121,14 @@ pub fn write_html(out: &mut impl Write, report: &ReportView<'_>) -> io::Result<(
     if let Some(fix) = report.fix {
         sections::plan(out, fix)?;
     }
+    if let Some(measured) = report.measured {
+        sections::measured(out, measured)?;
+    }
     let charts = charts(report);
     sections::timelines(out, &charts)?;
     sections::owners(out, report.check)?;
     sections::growth(out, report.check)?;
     sections::arena(out, report.check)?;
-    if let Some(measured) = report.measured {
-        sections::measured(out, measured)?;
-    }
     sections::settings(out, report)?;
     sections::findings(out, report)?;
     writeln!(out, "</main>")?;

@@ -1,5 +1,7 @@
 //! `explain`: what an error log says, with the model and the card at hand.
 
+mod sizes;
+
 use std::io::{self, Read};
 
 use onnxfit_explain::{Context, DimHint, Explanation, LogReader, ModelHints, TensorHint};
@@ -35,11 +37,31 @@ pub fn explain(mut log: impl Read, context: ExplainContext<'_>) -> io::Result<Ex
         }
     }
     let hints = context.model.map(model_hints);
-    Ok(reader.explain(&Context {
+    let mut explanation = reader.explain(&Context {
         model: hints.as_ref(),
         memory_bytes: context.target.map(|target| target.budget),
         options: context.options,
-    }))
+    });
+    if let Some(model) = context.model {
+        read_sizes(&mut explanation, model);
+    }
+    Ok(explanation)
+}
+
+/// Where the failing node is in the model, only its own tensors explain the number: that a tensor
+/// elsewhere has the same size says nothing.
+fn read_sizes(explanation: &mut Explanation, model: &Model) {
+    let (Some(name), Some(requested)) = (&explanation.node, explanation.requested_bytes) else { return };
+    let graph = &model.graph().graph;
+    if !graph.nodes().any(|(_, node)| node.name == *name) {
+        return;
+    }
+    let facts = infer(model.graph(), &Bindings::default()).graph;
+    let own = sizes::of_node(graph, &facts, name, requested);
+    if !own.is_empty() {
+        explanation.readings = own;
+    }
+    explanation.readings.retain(|reading| reading.is_failing_node);
 }
 
 /// Every tensor of the main graph as a product of its dimensions.

@@ -13,6 +13,9 @@ const RULES: &[Rule] = &[
     shrinkage_in_the_session,
     shrinkage_without_devices,
     shrinkage_of_a_missing_device,
+    shrinkage_of_another_gpu,
+    parallel_execution,
+    reuse_turned_off,
     provider_option_elsewhere,
     option_as_variable,
     changed_copy,
@@ -99,6 +102,49 @@ fn shrinkage_of_a_missing_device(setting: &Setting, all: &[Setting]) -> Option<D
     (cpu && all.iter().any(off)).then(|| {
         Diagnostic::error("missing-arena", "the shrink list names `cpu`, whose arena is turned off: each run will fail")
             .with_hint("take `cpu:0` out of the list")
+    })
+}
+
+fn shrinkage_of_another_gpu(setting: &Setting, all: &[Setting]) -> Option<Diagnostic> {
+    if setting.key != SHRINKAGE {
+        return None;
+    }
+    let used: Vec<&str> = all
+        .iter()
+        .filter(|other| other.key == "device_id" && other.place == Place::ProviderOption)
+        .map(|other| other.value.as_str())
+        .collect();
+    let listed = setting.value.split(';').filter_map(|item| item.strip_prefix("gpu:"));
+    let missing = listed.into_iter().find(|gpu| !used.is_empty() && !used.contains(gpu))?;
+    let uses = used.join(", ");
+    Some(
+        Diagnostic::error(
+            "missing-arena",
+            format!("the shrink list names `gpu:{missing}`, the session uses device {uses}: each run will fail"),
+        )
+        .with_hint(format!("\"gpu:{}\"", used[0])),
+    )
+}
+
+fn parallel_execution(setting: &Setting, _: &[Setting]) -> Option<Diagnostic> {
+    let here = setting.key.trim_start_matches("session.") == "execution_mode";
+    let parallel = setting.value.contains("PARALLEL") || setting.value == "1";
+    (here && parallel).then(|| {
+        Diagnostic::warning(
+            "costs-memory",
+            "parallel execution turns off memory patterns and the reuse of buffers between nodes: the peak rises",
+        )
+        .with_hint("ExecutionMode.ORT_SEQUENTIAL, and threads inside operators (`intra_op_num_threads`)")
+    })
+}
+
+fn reuse_turned_off(setting: &Setting, _: &[Setting]) -> Option<Diagnostic> {
+    let off = matches!(setting.value.to_lowercase().as_str(), "0" | "false");
+    (setting.key == "enable_mem_reuse" && off).then(|| {
+        Diagnostic::note(
+            "folklore",
+            "`enable_mem_reuse` = False frees nothing: the arena gives buffers back in any case, and the peak is usually the same",
+        )
     })
 }
 

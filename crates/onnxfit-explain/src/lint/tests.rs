@@ -131,3 +131,24 @@ fn finds_a_shrink_list_whose_arena_is_off() {
         "#]],
     );
 }
+
+#[test]
+fn finds_a_shrink_list_of_another_gpu() {
+    check(
+        "providers=[('CUDAExecutionProvider', {'device_id': 1})]\nro.add_run_config_entry('memory.enable_memory_arena_shrinkage', 'gpu:0')",
+        expect![[r#"
+            error[missing-arena] the shrink list names `gpu:0`, the session uses device 1: each run will fail
+        "#]],
+    );
+}
+
+#[test]
+fn finds_session_switches_that_cost_memory_or_do_nothing() {
+    check(
+        "so.execution_mode = ort.ExecutionMode.ORT_PARALLEL\nso.enable_mem_reuse = False",
+        expect![[r#"
+            warning[costs-memory] parallel execution turns off memory patterns and the reuse of buffers between nodes: the peak rises
+            note[folklore] `enable_mem_reuse` = False frees nothing: the arena gives buffers back in any case, and the peak is usually the same
+        "#]],
+    );
+}

@@ -20,7 +20,16 @@ const OWNERS_SHOWN_MAX: usize = 25;
 pub(super) fn header(out: &mut impl Write, report: &ReportView<'_>, model: &str) -> io::Result<()> {
     let check = report.check;
     let dims: Vec<String> = check.dims.iter().map(|(name, size)| format!("{name} = {size}")).collect();
-    let (sign, class) = badge(check.verdict);
+    let fitted = report.fix.and_then(|fix| fix.chosen.as_ref()).filter(|_| check.verdict == Verdict::DoesNotFit);
+    let (sign, class) = badge(fitted.map_or(check.verdict, |chosen| chosen.verdict));
+    let said = match (fitted, report.measured) {
+        (Some(chosen), _) => format!("{} with the plan", chosen.verdict.text()),
+        (None, Some(measured)) if check.verdict == Verdict::Unknown => measured.text(),
+        (None, None) if check.verdict == Verdict::Unknown && check.target.budget_bytes.is_none() => {
+            "no target named".to_owned()
+        }
+        _ => check.verdict.text().to_owned(),
+    };
     writeln!(out, "<a class=\"skip\" href=\"#main\">Skip to the report</a>\n<header>\n<div>")?;
     writeln!(out, "<h1>{}</h1>", Escaped(model))?;
     writeln!(
@@ -35,7 +44,7 @@ pub(super) fn header(out: &mut impl Write, report: &ReportView<'_>, model: &str)
     writeln!(
         out,
         "<p class=\"verdict {class}\"><span aria-hidden=\"true\">{sign}</span> {}{}</p>",
-        check.verdict.text(),
+        Escaped(said),
         if check.target.name.is_empty() { String::new() } else { format!(" · {}", Escaped(&check.target.name)) }
     )?;
     writeln!(out, "<button type=\"button\" id=\"theme\" hidden>Dark</button>\n</div>\n</header>")
@@ -56,6 +65,9 @@ pub(super) fn summary(out: &mut impl Write, report: &ReportView<'_>) -> io::Resu
         )
     };
     card("predicted peak", band.expected.to_string(), range(band))?;
+    if let Some((predicted, measured)) = report.measured.and_then(MeasuredView::held) {
+        card("measured peak", measured.to_string(), difference(predicted.0, measured.0))?;
+    }
     if let Some(budget) = check.target.budget_bytes {
         let what = check.target.gpu.clone().unwrap_or_default();
         card("what there is", budget.to_string(), what)?;
@@ -87,7 +99,7 @@ pub(super) fn summary(out: &mut impl Write, report: &ReportView<'_>) -> io::Resu
 }
 
 fn range(band: &BandView) -> String {
-    if band.low == band.high { "exact".to_owned() } else { format!("{} to {}", band.low, band.high) }
+    if band.low == band.high { String::new() } else { format!("{} to {}", band.low, band.high) }
 }
 
 fn breakdown(out: &mut impl Write, check: &CheckView) -> io::Result<()> {
@@ -150,7 +162,10 @@ pub(super) fn plan(out: &mut impl Write, fix: &FixView) -> io::Result<()> {
     writeln!(out, "<p class=\"quiet\">The search ended because: {}.</p>", Escaped(&fix.stop_reason))?;
     proof(out, fix)?;
     if !fix.instances.is_empty() {
-        writeln!(out, "<h3>Instances that hold it as it is</h3>")?;
+        writeln!(
+            out,
+            "<h3>Instances that hold it as it is</h3>\n<p class=\"quiet\">On a device with bounds the arena takes less than the peak above.</p>"
+        )?;
         table(out, "Instances", &["type", "GPU", "#memory", "#on demand", "price of"])?;
         for instance in &fix.instances {
             let price = instance.usd_per_hour.map_or_else(|| "no price".to_owned(), |usd| format!("${usd:.3}/h"));
@@ -349,18 +364,18 @@ pub(super) fn growth(out: &mut impl Write, check: &CheckView) -> io::Result<()> 
         let limit = dim.limit_text();
         let heading = if limit.is_empty() { &dim.dim } else { &limit };
         writeln!(out, "<h3>{}</h3>\n<p>{}.</p>", Escaped(heading), Escaped(sentence(&dim.formula_text())))?;
-        table(out, "Sizes that were replayed", &["#size", "#tensors", "#predicted peak", "fits"])?;
+        // Without a target nothing fits or fails to.
+        let shown = if check.target.budget_bytes.is_some() { 4 } else { 3 };
+        table(out, "Sizes that were replayed", &["#size", "#tensors", "#predicted peak", "fits"][..shown])?;
         for point in &dim.points {
             let fits = point.fits.map_or("–", |fits| if fits { "✓ yes" } else { "✕ no" });
-            row(
-                out,
-                &[
-                    (&point.size.to_string(), true),
-                    (&point.tensors_bytes.to_string(), true),
-                    (&point.device_peak_bytes.to_string(), true),
-                    (fits, false),
-                ],
-            )?;
+            let cells = [
+                (&*point.size.to_string(), true),
+                (&*point.tensors_bytes.to_string(), true),
+                (&*point.device_peak_bytes.to_string(), true),
+                (fits, false),
+            ];
+            row(out, &cells[..shown])?;
         }
         writeln!(out, "</tbody></table></div>")?;
     }
@@ -393,19 +408,23 @@ pub(super) fn measured(out: &mut impl Write, measured: &MeasuredView) -> io::Res
     table(out, "Measured against predicted", &["", "#predicted", "#measured", "#difference"])?;
     for line in &measured.rows {
         let (predicted, real) = (line.predicted_bytes.0, line.measured_bytes.0);
-        let difference = if predicted == real {
-            "equal".to_owned()
-        } else {
-            let sign = if predicted > real { "+" } else { "−" };
-            let bytes = Bytes(predicted.get().abs_diff(real.get()));
-            format!("{sign}{bytes} ({sign}{:.2} %)", 100.0 * bytes.ratio_to(real))
-        };
+        let difference = difference(predicted, real);
         row(
             out,
             &[(&line.name, false), (&predicted.to_string(), true), (&real.to_string(), true), (&difference, true)],
         )?;
     }
     writeln!(out, "</tbody></table></div>\n</section>")
+}
+
+/// How far a prediction is from what was measured.
+fn difference(predicted: Bytes, real: Bytes) -> String {
+    if predicted == real {
+        return "equal".to_owned();
+    }
+    let sign = if predicted > real { "+" } else { "−" };
+    let bytes = Bytes(predicted.get().abs_diff(real.get()));
+    format!("{sign}{bytes} ({sign}{:.2} %)", 100.0 * bytes.ratio_to(real))
 }
 
 /// The options of the session, and where the report was made.

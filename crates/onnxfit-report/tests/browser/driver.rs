@@ -104,6 +104,8 @@ impl Browser {
     }
 
     fn moved(&self, selector: &str, x: i64, y: i64) -> Value {
+        // A pointer reaches only what the window shows.
+        self.run(&format!("document.querySelector('{selector}').scrollIntoView({{block: 'center'}})"));
         json!({"type": "pointerMove", "duration": 0, "x": x, "y": y, "origin": {ELEMENT: self.find(selector)}})
     }
 

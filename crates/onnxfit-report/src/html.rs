@@ -51,6 +51,11 @@ pub struct MeasuredRowView {
 }
 
 impl MeasuredView {
+    /// Whether every figure is equal.
+    fn is_as_predicted(&self) -> bool {
+        self.rows.iter().all(|row| row.predicted_bytes.0 == row.measured_bytes.0)
+    }
+
     /// How many figures are equal, in words.
     fn text(&self) -> String {
         let equal = self.rows.iter().filter(|row| row.predicted_bytes.0 == row.measured_bytes.0).count();

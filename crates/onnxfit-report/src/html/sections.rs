@@ -21,10 +21,13 @@ pub(super) fn header(out: &mut impl Write, report: &ReportView<'_>, model: &str)
     let check = report.check;
     let dims: Vec<String> = check.dims.iter().map(|(name, size)| format!("{name} = {size}")).collect();
     let fitted = report.fix.and_then(|fix| fix.chosen.as_ref()).filter(|_| check.verdict == Verdict::DoesNotFit);
-    let (sign, class) = badge(fitted.map_or(check.verdict, |chosen| chosen.verdict));
+    let (mut sign, mut class) = badge(fitted.map_or(check.verdict, |chosen| chosen.verdict));
     let said = match (fitted, report.measured) {
         (Some(chosen), _) => format!("{} with the plan", chosen.verdict.text()),
-        (None, Some(measured)) if check.verdict == Verdict::Unknown => measured.text(),
+        (None, Some(measured)) if check.verdict == Verdict::Unknown => {
+            (sign, class) = if measured.is_as_predicted() { ("✓", "good") } else { ("≈", "unsure") };
+            measured.text()
+        }
         (None, None) if check.verdict == Verdict::Unknown && check.target.budget_bytes.is_none() => {
             "no target named".to_owned()
         }

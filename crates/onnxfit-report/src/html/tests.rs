@@ -129,3 +129,23 @@ fn the_script_is_small_and_free_of_markup_writing() {
         }
     }
 }
+
+#[test]
+fn a_measurement_comes_first_and_says_how_far_it_agrees() {
+    let mut view = check(3, "net");
+    (view.verdict, view.failure) = (Verdict::Unknown, None);
+    let figure = |name: &str, predicted, measured| MeasuredRowView {
+        name: name.to_owned(),
+        predicted_bytes: Bytes(predicted).into(),
+        measured_bytes: Bytes(measured).into(),
+    };
+    let rows = vec![figure("run 1, in use at most", 100, 100), figure("run 1, held", 256, 512)];
+    let measured = MeasuredView { source: String::new(), rows };
+    let mut out = Vec::new();
+    write_html(&mut out, &ReportView::of_measure(&view, &measured, &[])).unwrap();
+    let page = String::from_utf8(out).unwrap();
+    assert!(page.contains("measured: 1 of 2 figures as predicted"));
+    assert!(page.contains("measured peak") && page.contains("−256 B (−50.00 %)"));
+    assert!(page.find("id=\"h-measured\"").unwrap() < page.find("id=\"h-peak\"").unwrap());
+    assert!(!page.contains("could not tell"));
+}

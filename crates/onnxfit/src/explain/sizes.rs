@@ -72,7 +72,7 @@ fn solve(shape: &[Expr], element_bytes: u64, requested: u64) -> Vec<(Assignment,
             found.push((n_rows > ROWS_USUAL, bytes != requested, n_rows, dims, sizes));
         }
     }
-    found.sort_by(|a, b| (a.0, a.1, a.2).cmp(&(b.0, b.1, b.2)));
+    found.sort_by_key(|(many, padded, n_rows, ..)| (*many, *padded, *n_rows));
     found.into_iter().map(|(.., dims, sizes)| (dims, sizes)).collect()
 }
 

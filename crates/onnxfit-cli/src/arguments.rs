@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use onnxfit::{ArenaExtendStrategy, Bytes, OptimizationLevel, Provider, Request};
+use onnxfit::{ArenaExtendStrategy, Bytes, BytesIn, OptimizationLevel, Provider, Request};
 
 /// The model and the sizes it is asked for.
 #[derive(Clone, Debug, Args)]
@@ -23,6 +23,46 @@ impl ModelArguments {
     pub(crate) fn bind(&self, request: &mut Request) {
         request.dims.extend(self.dim.iter().cloned());
         request.shapes.extend(self.shape.iter().cloned());
+    }
+}
+
+/// How a changed model is made, whatever the change.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct MakingArguments {
+    /// Seed of made-up inputs
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Fill absent weights with random numbers, so that the model can run
+    #[arg(long, value_name = "SEED")]
+    pub(crate) random_weights: Option<u64>,
+    /// Rewrite the model even if fields that onnxfit does not know are lost
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Install nothing
+    #[arg(long)]
+    pub(crate) offline: bool,
+}
+
+/// What ranges are measured and answers compared on.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CalibArguments {
+    /// Inputs to measure ranges and compare answers on: an `.npz` file or a folder of them; or `.npy` or `.safetensors` files with a row for each sample; or a folder of images
+    #[arg(long, value_name = "PATH")]
+    pub(crate) calib: Option<PathBuf>,
+    /// Taken from each channel of an image of `--calib` after it was divided by 255
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', requires = "calib")]
+    mean: Vec<f32>,
+    /// What each channel is then divided by
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', requires = "calib")]
+    std: Vec<f32>,
+}
+
+impl CalibArguments {
+    /// How images become floats.
+    pub(crate) fn pixels(&self) -> BytesIn {
+        let usual = BytesIn::default();
+        let given = |numbers: &[f32], usual: Vec<f32>| if numbers.is_empty() { usual } else { numbers.to_vec() };
+        BytesIn { mean: given(&self.mean, usual.mean), deviation: given(&self.std, usual.deviation), ..usual }
     }
 }
 

@@ -63,7 +63,7 @@ fn calibration_data_that_do_not_fit_are_refused_and_the_output_stays() {
         assert_eq!(std::fs::read_to_string(&output).expect("it is there"), "as it was");
         assert_eq!(n_entries(folder.path()), 2);
     };
-    refused("holds no .npz file");
+    refused("holds neither .npz files nor arrays nor images");
     let wrong = Tensor::from_f32(vec![1, 3], &[0.0, 1.0, f32::NAN]).expect("three numbers");
     npz::write(&data.join("0.npz"), &[("nothing".to_owned(), wrong)].into_iter().collect()).expect("it is written");
     refused("there is no array");

@@ -168,7 +168,7 @@ fn calibration_data_that_do_not_fit_are_refused_and_the_output_stays() {
         let sample = [(name.to_owned(), tensor)].into_iter().collect();
         npz::write(&data.join("1.npz"), &sample).expect("it is written");
     };
-    refused("holds no .npz file");
+    refused("holds neither .npz files nor arrays nor images");
     npz::write(&data.join("0.npz"), &[("x".to_owned(), image(0))].into_iter().collect()).expect("it is written");
     write("x", Tensor::from_f32(vec![1, 3, 12], &[0.5; 36]).expect("36 numbers"));
     refused("1.npz`: array `x` has the shape [1, 3, 12], the model takes 4 axes");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use onnxfit_runtime::ElementType;
+use onnxfit_runtime::{ElementType, Tensors};
 
 use crate::batches::{BatchOptions, Batches};
 use crate::columns::{Columns, Folder, folder_of_arrays};
@@ -12,6 +12,7 @@ use crate::error::DataError;
 use crate::files::{arrays, is_of_arrays};
 use crate::images::Images;
 use crate::order::Position;
+use crate::stack::stack;
 use crate::tables::{Tables, is_table};
 
 /// A set of samples. Cloning it opens nothing twice.
@@ -125,6 +126,15 @@ impl Source {
     /// What each sample is.
     pub fn schema(&self) -> &[Field] {
         self.samples.fields()
+    }
+
+    /// These samples beside each other, in this order.
+    pub fn rows(&self, indices: &[u64]) -> Result<Tensors, DataError> {
+        let read = indices.iter().map(|index| self.samples.read(*index)).collect::<Result<Vec<_>, _>>()?;
+        stack(self.samples.fields(), &read).map_err(|error| {
+            let path = indices.first().map_or(Path::new(""), |index| self.samples.place(*index).0).to_owned();
+            DataError::Damaged { path, reason: error.to_string() }
+        })
     }
 
     /// Batches of one epoch from a position on, read ahead in a thread.

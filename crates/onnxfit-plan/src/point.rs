@@ -10,6 +10,27 @@ pub enum Precision {
     Original,
     /// `float16` inside, inputs and outputs as they were.
     Half,
+    /// Weights kept as eight-bit integers; computation as it was.
+    Weights8,
+    /// Weights kept as four-bit integers where there is a kernel, as eight-bit ones elsewhere.
+    Weights4,
+}
+
+impl Precision {
+    /// Whether answers stay as they were.
+    pub fn is_exact(self) -> bool {
+        self == Self::Original
+    }
+
+    /// What differs, in words.
+    pub const fn change(self) -> Option<&'static str> {
+        match self {
+            Self::Original => None,
+            Self::Half => Some("float16 inside, inputs and outputs as they were"),
+            Self::Weights8 => Some("weights kept as int8, computation as it was"),
+            Self::Weights4 => Some("weights kept as int4 where there is a kernel, as int8 elsewhere"),
+        }
+    }
 }
 
 /// The settings of a session that move memory and leave every answer the same.
@@ -110,10 +131,7 @@ pub struct Point {
 impl Point {
     /// What differs from running the model as it is, in words.
     pub fn changes(&self, batch: Option<u64>) -> Vec<String> {
-        let mut changes = Vec::new();
-        if self.precision == Precision::Half {
-            changes.push("float16 inside, inputs and outputs as they were".to_owned());
-        }
+        let mut changes: Vec<String> = self.precision.change().map(str::to_owned).into_iter().collect();
         if let (Some(rows), Some(batch)) = (self.micro_batch, batch) {
             changes.push(format!("{} runs of at most {rows} rows instead of one of {batch}", batch.div_ceil(rows)));
         }

@@ -38,6 +38,8 @@ pub struct Goal {
     pub batch: Option<u64>,
     /// Whether half precision may be proposed at all.
     pub may_halve: bool,
+    /// Whether weights may be kept as integers where nothing else is enough.
+    pub may_round_weights: bool,
     /// Whether the target computes half precision faster than single (compute capability 7.0).
     pub half_is_fast: bool,
     /// Whether weights can bypass the arena (the CUDA provider).
@@ -57,6 +59,8 @@ pub enum StopReason {
     SplittingSuffices,
     /// Half precision is needed, or was preferred.
     HalfSuffices,
+    /// Weights have to be integers.
+    RoundedWeightsSuffice,
     /// Only a plan inside the prediction's band was found.
     OnlyTight,
     /// Not even a single row fits with all that is allowed.
@@ -73,6 +77,7 @@ impl StopReason {
             Self::SettingsSuffice => "session settings alone are enough",
             Self::SplittingSuffices => "the batch in pieces is enough, and every answer stays as it was",
             Self::HalfSuffices => "half precision is enough",
+            Self::RoundedWeightsSuffice => "nothing less than integer weights is enough",
             Self::OnlyTight => "nothing fits for certain; the best plan lies inside the prediction's band",
             Self::NothingAllowedSuffices => "not even a single row fits with every change that is allowed",
             Self::CannotSplit => "session settings are not enough, and the batch cannot be split",
@@ -100,14 +105,24 @@ pub fn search<O: Oracle>(goal: &Goal, oracle: &mut O) -> Result<Plan, O::Error> 
     let precisions: &[Precision] =
         if goal.may_halve { &[Precision::Original, Precision::Half] } else { &[Precision::Original] };
     let mut could_split = false;
-    for precision in precisions {
-        let whole = best_settings(oracle, *precision, None, goal)?;
+    let mut try_precision = |precision: Precision, found: &mut Vec<Judged>| {
+        let whole = best_settings(oracle, precision, None, goal)?;
         let fits_whole = whole.fit == Fit::Fits;
         found.push(whole);
         // Splitting what fits whole only costs time.
         if let (false, Some(batch)) = (fits_whole, goal.batch.filter(|batch| *batch > 1)) {
             could_split = true;
-            found.extend(largest_pieces(oracle, *precision, batch, goal)?);
+            found.extend(largest_pieces(oracle, precision, batch, goal)?);
+        }
+        Ok(())
+    };
+    for precision in precisions {
+        try_precision(*precision, &mut found)?;
+    }
+    // The last resort, for it moves the answers most: the fewest bits last.
+    for precision in [Precision::Weights8, Precision::Weights4] {
+        if goal.may_round_weights && found.iter().all(|judged| judged.fit != Fit::Fits) {
+            try_precision(precision, &mut found)?;
         }
     }
     if before.fit == Fit::Fits {
@@ -120,6 +135,7 @@ pub fn search<O: Oracle>(goal: &Goal, oracle: &mut O) -> Result<Plan, O::Error> 
     let stop = match &chosen {
         Some(judged) if judged.fit == Fit::Tight => StopReason::OnlyTight,
         Some(judged) if judged.point.precision == Precision::Half => StopReason::HalfSuffices,
+        Some(judged) if !judged.point.precision.is_exact() => StopReason::RoundedWeightsSuffice,
         Some(judged) if judged.point.micro_batch.is_some() => StopReason::SplittingSuffices,
         Some(_) => StopReason::SettingsSuffice,
         None if !could_split => StopReason::CannotSplit,
@@ -208,14 +224,16 @@ fn rank(found: &mut [Judged], goal: &Goal) {
         (Some(rows), Some(batch)) => batch.div_ceil(rows),
         _ => 1,
     };
-    let halved = |judged: &Judged| usize::from(judged.point.precision == Precision::Half);
+    // How far answers may move.
+    let loss = |judged: &Judged| judged.point.precision as u64;
+    let is_half = |judged: &Judged| judged.point.precision == Precision::Half;
     found.sort_by_key(|judged| {
         let cost = match goal.prefer {
-            Prefer::Exact => (halved(judged), n_runs(judged)),
-            Prefer::Speed if goal.half_is_fast => (usize::from(halved(judged) == 0), n_runs(judged)),
+            Prefer::Exact => (loss(judged), n_runs(judged)),
+            Prefer::Speed if goal.half_is_fast => (u64::from(!is_half(judged)), n_runs(judged)),
             Prefer::Speed => (0, n_runs(judged)),
-            Prefer::Cost => (0, n_runs(judged) * 2 + halved(judged) as u64),
+            Prefer::Cost => (0, n_runs(judged) * 2 + loss(judged)),
         };
-        (judged.fit, cost.0, cost.1, halved(judged), judged.point.levers.n_changes(), judged.peak.expected)
+        (judged.fit, cost.0, cost.1, loss(judged), judged.point.levers.n_changes(), judged.peak.expected)
     });
 }

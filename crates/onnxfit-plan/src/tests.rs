@@ -22,7 +22,12 @@ impl Formula {
         if !point.levers.same_as_requested {
             peak += peak / 4;
         }
-        if point.precision == Precision::Half { peak.div_ceil(2) } else { peak }
+        match point.precision {
+            Precision::Original => peak,
+            Precision::Half => peak.div_ceil(2),
+            Precision::Weights8 => peak - 3 * self.weights / 4,
+            Precision::Weights4 => peak - 7 * self.weights / 8,
+        }
     }
 }
 
@@ -45,7 +50,14 @@ fn plan(budget: u64, weights: u64, per_row: u64, batch: u64, goal: Goal) -> (Pla
 }
 
 fn goal(batch: u64) -> Goal {
-    Goal { batch: Some(batch), may_halve: true, half_is_fast: true, device_allocator: true, prefer: Prefer::Exact }
+    Goal {
+        batch: Some(batch),
+        may_halve: true,
+        may_round_weights: false,
+        half_is_fast: true,
+        device_allocator: true,
+        prefer: Prefer::Exact,
+    }
 }
 
 #[test]
@@ -53,6 +65,21 @@ fn what_fits_is_left_alone() {
     let (plan, _) = plan(1000, 100, 10, 8, goal(8));
     assert_eq!(plan.stop, StopReason::FitsAlready);
     assert_eq!(plan.chosen.unwrap().point, Point::default());
+}
+
+#[test]
+fn integer_weights_are_the_last_resort_and_four_bits_come_after_eight() {
+    let goal = Goal { may_round_weights: true, ..goal(1) };
+    for (budget, precision) in
+        [(1500, Precision::Original), (600, Precision::Half), (480, Precision::Weights8), (250, Precision::Weights4)]
+    {
+        let (plan, _) = plan(budget, 1000, 10, 1, goal);
+        assert_eq!(plan.chosen.unwrap().point.precision, precision, "{budget}");
+        let is_rounded = matches!(precision, Precision::Weights8 | Precision::Weights4);
+        assert_eq!(plan.stop == StopReason::RoundedWeightsSuffice, is_rounded);
+    }
+    let (plan, _) = plan(300, 1000, 10, 1, Goal { may_round_weights: false, ..goal });
+    assert!(plan.chosen.is_none());
 }
 
 #[test]

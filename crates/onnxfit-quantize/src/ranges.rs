@@ -75,13 +75,7 @@ impl Observer {
     /// Takes in what the value was for one sample; NaN and infinite numbers are counted and left
     /// out.
     pub fn observe(&mut self, numbers: &[f32]) {
-        let (mut lowest, mut highest, mut n_finite) = (f32::INFINITY, f32::NEG_INFINITY, 0usize);
-        for number in numbers {
-            let is_finite = number.is_finite();
-            n_finite += usize::from(is_finite);
-            lowest = if is_finite && *number < lowest { *number } else { lowest };
-            highest = if is_finite && *number > highest { *number } else { highest };
-        }
+        let (lowest, highest, n_finite) = extremes(numbers);
         self.n_not_finite += (numbers.len() - n_finite) as u64;
         if n_finite == 0 {
             return;
@@ -128,6 +122,30 @@ impl Observer {
         // A histogram knows numbers by its bins only.
         Some(Range { lowest: range.lowest.max(whole.lowest), highest: range.highest.min(whole.highest) })
     }
+}
+
+/// The least and the greatest of the finite numbers, and how many of those there are.
+fn extremes(numbers: &[f32]) -> (f32, f32, usize) {
+    const N_LANES: usize = 16;
+    let (mut lowest, mut highest) = ([f32::INFINITY; N_LANES], [f32::NEG_INFINITY; N_LANES]);
+    // Zero times a number is zero, unless the number is none.
+    let mut is_odd = [0.0f32; N_LANES];
+    let (chunks, rest) = numbers.as_chunks::<N_LANES>();
+    for chunk in chunks {
+        for lane in 0..N_LANES {
+            let number = chunk[lane];
+            lowest[lane] = if number < lowest[lane] { number } else { lowest[lane] };
+            highest[lane] = if number > highest[lane] { number } else { highest[lane] };
+            is_odd[lane] += number * 0.0;
+        }
+    }
+    if is_odd.iter().any(|lane| *lane != 0.0) || rest.iter().any(|number| !number.is_finite()) {
+        let finite = || numbers.iter().copied().filter(|number| number.is_finite());
+        return (finite().fold(f32::INFINITY, f32::min), finite().fold(f32::NEG_INFINITY, f32::max), finite().count());
+    }
+    let lowest = lowest.iter().chain(rest).copied().fold(f32::INFINITY, f32::min);
+    let highest = highest.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
+    (lowest, highest, numbers.len())
 }
 
 #[cfg(test)]

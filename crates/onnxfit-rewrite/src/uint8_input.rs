@@ -3,6 +3,9 @@
 //!
 //! Exact for a caller that computed `(byte / scale - mean) / deviation` in 32-bit floats: the graph
 //! computes the same, in the same order. The transposition is done on the bytes, before they grow.
+//!
+//! With [`Resize`] pictures of any size are fed: they are scaled to what the model takes, linearly
+//! between the centres of pixels, after they became floats and before they are normalized.
 
 use onnxfit_graph::{AttributeValue, Dim, Model, NewNode, Patch, Place, TensorType, ValueId, ValueType};
 use onnxfit_onnx::DataType;
@@ -22,6 +25,15 @@ pub enum Layout {
     Nchw,
 }
 
+/// To what size pictures are brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resize {
+    /// Rows of pixels.
+    pub height: u32,
+    /// Columns.
+    pub width: u32,
+}
+
 /// How bytes become what the model takes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Uint8Options {
@@ -35,11 +47,13 @@ pub struct Uint8Options {
     pub deviation: Vec<f32>,
     /// Where the channels of the bytes are.
     pub layout: Layout,
+    /// Pictures of any size come in, and are brought to this one.
+    pub resize: Option<Resize>,
 }
 
 impl Default for Uint8Options {
     fn default() -> Self {
-        Self { input: None, scale: 255.0, mean: vec![0.0], deviation: vec![1.0], layout: Layout::Nchw }
+        Self { input: None, scale: 255.0, mean: vec![0.0], deviation: vec![1.0], layout: Layout::Nchw, resize: None }
     }
 }
 
@@ -51,6 +65,9 @@ pub struct Uint8Outcome {
     /// The input that takes bytes; its name stays.
     pub input: String,
 }
+
+/// The first version in which `Resize` takes sizes and says where pixels lie.
+const OPSET_WITH_RESIZE: i64 = 13;
 
 /// Changes one float image input, of axes batch, channels, height and width, to bytes.
 pub fn uint8_input(model: &Model, options: &Uint8Options) -> Result<Uint8Outcome, RewriteError> {
@@ -75,11 +92,33 @@ pub fn uint8_input(model: &Model, options: &Uint8Options) -> Result<Uint8Outcome
         return Err(refuse("`scale` and `std` must not be zero".to_owned()));
     }
 
+    if let Some(resize) = options.resize {
+        if model.opset("") < OPSET_WITH_RESIZE {
+            return Err(refuse(format!("resizing needs opset {OPSET_WITH_RESIZE}, the model has {}", model.opset(""))));
+        }
+        let fits = |dim: &Dim, size: u32| !matches!(dim, Dim::Known(known) if *known != i64::from(size));
+        if resize.height == 0 || resize.width == 0 || !fits(&shape[2], resize.height) || !fits(&shape[3], resize.width)
+        {
+            return Err(refuse(format!(
+                "the model takes {} x {} pixels, not {} x {}",
+                shown(&shape[2]),
+                shown(&shape[3]),
+                resize.height,
+                resize.width
+            )));
+        }
+    }
+
     let mut patch = Patch::new(graph, "uint8-input");
     let ready = patch.add_value(&format!("{name}_ready"), ValueType::Unknown);
     patch.replace_uses(input, ready);
     patch.replace_graph_output(input, ready);
     let mut chain = Chain { patch, name: &name, at: input, nodes: Vec::new() };
+    let mut shape = shape;
+    if options.resize.is_some() {
+        shape[2] = Dim::Symbol(format!("{name}_height"));
+        shape[3] = Dim::Symbol(format!("{name}_width"));
+    }
     let fed = match options.layout {
         Layout::Nchw => shape.clone(),
         Layout::Nhwc => {
@@ -89,6 +128,9 @@ pub fn uint8_input(model: &Model, options: &Uint8Options) -> Result<Uint8Outcome
         }
     };
     chain.cast(DataType::Float);
+    if let Some(resize) = options.resize {
+        chain.resize(resize, &shape);
+    }
     // Dividing by one and subtracting zero change nothing.
     if options.scale != 1.0 {
         chain.arithmetic("Div", &[options.scale]);
@@ -129,6 +171,44 @@ impl Chain<'_> {
     fn cast(&mut self, to: DataType) {
         let node = NewNode::new("Cast", &format!("{}_cast_{to}", self.name), &[], &[]);
         self.push(node.with("to", AttributeValue::Int(i64::from(to.number()))), None);
+    }
+
+    /// To a size, linearly; batch and channels stay, whatever they are.
+    fn resize(&mut self, resize: Resize, shape: &[Dim]) {
+        let name = self.name;
+        let (height, width) = (i64::from(resize.height), i64::from(resize.width));
+        let sizes = match (&shape[0], &shape[1]) {
+            (Dim::Known(rows), Dim::Known(channels)) => {
+                let numbers = [*rows, *channels, height, width];
+                self.patch.add_initializer(TensorProto::from_i64(&format!("{name}_sizes"), &[4], &numbers))
+            }
+            _ => {
+                let whole = self.patch.add_value(&format!("{name}_shape"), ValueType::Unknown);
+                let mut of = NewNode::new("Shape", &format!("{name}_shape"), &[self.at], &[whole]);
+                of.outputs = vec![Some(whole)];
+                self.nodes.push(of);
+                let numbers = |patch: &mut Patch, what: &str, numbers: &[i64]| {
+                    let dims = [numbers.len() as i64];
+                    patch.add_initializer(TensorProto::from_i64(&format!("{name}_{what}"), &dims, numbers))
+                };
+                let [zero, two] = [("zero", 0), ("two", 2)].map(|(what, n)| numbers(&mut self.patch, what, &[n]));
+                let target = numbers(&mut self.patch, "target", &[height, width]);
+                let first = self.patch.add_value(&format!("{name}_first"), ValueType::Unknown);
+                let sizes = self.patch.add_value(&format!("{name}_sizes"), ValueType::Unknown);
+                self.nodes.push(NewNode::new("Slice", &format!("{name}_first"), &[whole, zero, two], &[first]));
+                let joined = NewNode::new("Concat", &format!("{name}_sizes"), &[first, target], &[sizes]);
+                self.nodes.push(joined.with("axis", AttributeValue::Int(0)));
+                sizes
+            }
+        };
+        let node = NewNode::new("Resize", &format!("{name}_resize"), &[], &[])
+            .with("mode", AttributeValue::String("linear".into()))
+            .with("coordinate_transformation_mode", AttributeValue::String("half_pixel".into()));
+        self.push(node, None);
+        if let Some(node) = self.nodes.last_mut() {
+            // Neither a region of interest nor scales.
+            node.inputs.extend([None, None, Some(sizes)]);
+        }
     }
 
     fn arithmetic(&mut self, op_type: &str, numbers: &[f32]) {

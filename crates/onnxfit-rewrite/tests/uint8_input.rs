@@ -2,7 +2,7 @@
 
 use onnxfit_graph::Model;
 use onnxfit_onnx::{RandomWeights, SaveOptions, WeightStore, save, text};
-use onnxfit_rewrite::uint8_input::{Layout, Uint8Options, uint8_input};
+use onnxfit_rewrite::uint8_input::{Layout, Resize, Uint8Options, uint8_input};
 use onnxfit_runtime::{ElementType, Library, Session, SessionSpec, Tensor, Tensors, locate};
 
 const NET: &str = "<ir_version: 8, opset_import: [\"\": 17]>
@@ -90,6 +90,30 @@ fn bytes_give_the_answers_of_the_floats_made_of_them() {
 }
 
 #[test]
+fn pictures_of_any_size_are_brought_to_the_one_that_the_model_takes() {
+    let found = locate::find(&locate::Places::of_this_process());
+    let Some(path) = found.library() else {
+        eprintln!("skipped: no ONNX Runtime found\n{found}");
+        return;
+    };
+    let library = Library::load(path).unwrap();
+    let original = model(
+        "<ir_version: 8, opset_import: [\"\": 17]>
+        g (float[n,1,1,4] x) => (float[n,1,1,4] y) { y = Identity(x) }",
+    );
+    let resize = Some(Resize { height: 1, width: 4 });
+    let changed = uint8_input(&original, &Uint8Options { scale: 10.0, resize, ..Uint8Options::default() }).unwrap();
+    let scaled = |width: u64, bytes: &[u8]| {
+        let fed = Tensor::from_bytes(ElementType::Uint8, vec![1, 1, 1, width], bytes.to_vec()).unwrap();
+        let answers = run(library, &changed.model, &[("x".to_owned(), fed)].into_iter().collect());
+        answers.get("y").unwrap().values().unwrap()
+    };
+    assert_eq!(scaled(2, &[0, 100]), [0.0, 2.5, 7.5, 10.0]);
+    assert_eq!(scaled(4, &[10, 20, 30, 40]), [1.0, 2.0, 3.0, 4.0]);
+    assert_eq!(scaled(8, &[0, 10, 20, 30, 40, 50, 60, 70]), [0.5, 2.5, 4.5, 6.5]);
+}
+
+#[test]
 fn steps_that_change_nothing_are_left_out() {
     let count = |options: &Uint8Options| {
         let changed = uint8_input(&model(NET), options).unwrap().model;
@@ -98,6 +122,11 @@ fn steps_that_change_nothing_are_left_out() {
     };
     assert_eq!(count(&Uint8Options { scale: 1.0, ..Uint8Options::default() }), "Cast");
     assert_eq!(count(&imagenet(Layout::Nhwc)), "Transpose Cast Div Sub Div");
+    let resize = Some(Resize { height: 16, width: 20 });
+    assert_eq!(
+        count(&Uint8Options { resize, ..imagenet(Layout::Nhwc) }),
+        "Transpose Cast Shape Slice Concat Resize Div Sub Div"
+    );
 }
 
 #[test]
@@ -111,6 +140,10 @@ fn what_cannot_take_bytes_is_refused_with_the_reason() {
     assert_eq!(
         refusal(NET, &Uint8Options { mean: vec![0.0, 0.1], ..default() }),
         "input `x` cannot take bytes: `mean` must be one number, or one for each of the 3 channels"
+    );
+    assert_eq!(
+        refusal(NET, &Uint8Options { resize: Some(Resize { height: 16, width: 21 }), ..default() }),
+        "input `x` cannot take bytes: the model takes 16 x 20 pixels, not 16 x 21"
     );
     assert_eq!(
         refusal(NET, &Uint8Options { scale: 0.0, ..default() }),

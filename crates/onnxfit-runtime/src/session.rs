@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use ort::memory::Allocator;
 use ort::session::builder::{BuilderResult, GraphOptimizationLevel, SessionBuilder};
-use ort::session::{RunOptions, Session as OrtSession};
+use ort::session::{RunOptions, Session as OrtSession, SessionInputValue};
 use ort::value::{DynValue, Outlet, ValueType};
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +48,7 @@ pub struct TensorInfo {
 
 /// What a run returned, still in ONNX Runtime's memory: its bytes stay in the arena's use until
 /// this is dropped.
+#[derive(Default)]
 pub struct Outputs {
     values: Vec<(String, DynValue)>,
     // After the values: they give their memory back to it.
@@ -65,6 +66,16 @@ impl Outputs {
     pub fn floats(&self) -> impl Iterator<Item = (&str, &[f32])> {
         let numbers = |value| DynValue::try_extract_tensor::<f32>(value).ok().map(|(_, numbers)| numbers);
         self.values.iter().filter_map(move |(name, value)| Some((name.as_str(), numbers(value)?)))
+    }
+
+    /// Takes over those that another run returned.
+    pub fn extend(&mut self, others: Self) {
+        self.values.extend(others.values);
+    }
+
+    /// Gives back the memory of all but some.
+    pub fn keep(&mut self, is_kept: impl Fn(&str) -> bool) {
+        self.values.retain(|(name, _)| is_kept(name));
     }
 
     /// How many there are.
@@ -176,6 +187,25 @@ impl Session {
             .session
             .run_with_options(values, &self.run_options)
             .map_err(|error| RunError::from_message(Stage::Run, error.message()))?;
+        let values = outputs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Ok(Outputs { values, _tracer: self.tracer.clone() })
+    }
+
+    /// Runs once on inputs and on what other runs left in ONNX Runtime's memory, uncopied; what is
+    /// no input of this model is left alone.
+    pub fn run_on(&mut self, inputs: &Tensors, left: &Outputs) -> Result<Outputs, RunError> {
+        let mut fed: Vec<(&str, SessionInputValue<'_>)> = Vec::new();
+        for info in &self.inputs {
+            if let Some((_, held)) = left.values.iter().find(|(name, _)| *name == info.name) {
+                fed.push((&info.name, held.into()));
+            } else if let Some(tensor) = inputs.get(&info.name) {
+                fed.push((&info.name, value::to_value(&info.name, tensor)?.into()));
+            } else {
+                return Err(RunError::Input { name: info.name.clone(), reason: "is missing".to_owned() });
+            }
+        }
+        let outputs = self.session.run_with_options(fed, &self.run_options);
+        let outputs = outputs.map_err(|error| RunError::from_message(Stage::Run, error.message()))?;
         let values = outputs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         Ok(Outputs { values, _tracer: self.tracer.clone() })
     }

@@ -29,7 +29,7 @@ use crate::{Error, Model, Request, weights};
 use halve::{Halved, Halving, StopReason, halve};
 use ranges::Seen;
 
-pub use bytes_in::{ByteLayout, BytesIn, BytesInOptions, bytes_in};
+pub use bytes_in::{ByteLayout, ByteResize, BytesIn, BytesInOptions, bytes_in};
 
 /// A half-width float type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +49,11 @@ pub struct ConvertOptions {
     pub output: PathBuf,
     /// Whether inputs and outputs stay 32-bit floats.
     pub keep_io: bool,
-    /// An `.npz` file or a folder of them, to measure and compare on; `None` makes inputs up.
+    /// Samples to measure and compare on: `.npz` files, arrays with a row for each, or images; `None`
+    /// makes inputs up.
     pub calibration: Option<PathBuf>,
+    /// How images of the calibration data become floats.
+    pub pixels: BytesIn,
     /// The seed of made-up inputs.
     pub seed: u64,
     /// Fill absent weights with random numbers.
@@ -95,7 +98,7 @@ pub fn convert(
         diagnostics.push(Diagnostic::warning("not-compared", message.to_owned()));
     }
     let samples = if let (Some(path), false) = (&options.calibration, options.no_run) {
-        Some(Samples::of_path(path, graph)?)
+        Some(Samples::of_path(path, graph, &options.pixels)?)
     } else if runs {
         Some(Samples::made_up(graph, request, options.seed, MADE_UP, &mut diagnostics)?)
     } else {

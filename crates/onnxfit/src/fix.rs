@@ -1,6 +1,7 @@
 //! `fix`: make it fit, prove it, write the result.
 
 mod measured;
+mod rounded;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use onnxfit_report::DiagnosticView;
 use onnxfit_report::check::BandView;
 use onnxfit_report::fix::{AlternativeView, FixView, InstanceView, VerifyView};
 use onnxfit_rewrite::half::HalfOutcome;
+use onnxfit_runtime::verify::Exactness;
 
 use crate::artifacts::{self, BatchFile, Folder, MODEL_FILE, PredictedFile, SessionFile, SessionOptionsFile};
 use crate::changes::{BatchSplit, batch_split, to_half};
@@ -30,6 +32,7 @@ use crate::verify::VerifyInputs;
 use crate::{Error, Model, recommend, weights};
 
 use measured::{Measured, compare_with_plan};
+use rounded::{rounded_twin, write_rounded};
 
 /// How a model is to be made to fit.
 #[derive(Clone, Debug)]
@@ -89,14 +92,18 @@ pub fn fix(model: &Model, request: &Request, options: &FixOptions, progress: &dy
         batch: batch.as_ref().map(|(_, rows)| *rows),
         // On the CPU provider half precision is computed in single: it saves nothing there.
         may_halve: half.is_some() && request.provider == Provider::Cuda,
+        may_round_weights: true,
         half_is_fast: capability.is_none_or(|capability| capability >= ComputeCapability { major: 7, minor: 0 }),
         device_allocator: request.provider == Provider::Cuda,
         prefer: options.prefer,
     };
+    let round = |precision: Precision| rounded_twin(model, source.as_ref(), request, precision);
     let judged_so_far = |n_judged: usize| progress.stage(&Stage::Doing(format!("replaying plan {n_judged}")));
     let mut oracle = TwinOracle {
         original: Twin::new(&original.model, request),
         half: half_graph.as_ref().map(|graph| Twin::new(&graph.model, request)),
+        round: &round,
+        rounded: Default::default(),
         dims: dims.clone(),
         batch: batch.as_ref().map(|(axes, rows)| BatchRequest { dim: axes.dim.clone(), rows: *rows }),
         budget,
@@ -139,7 +146,7 @@ pub fn fix(model: &Model, request: &Request, options: &FixOptions, progress: &dy
             fitted,
             source: source.as_ref(),
             half: half.as_ref().filter(|_| chosen.point.precision == Precision::Half),
-            half_twin: oracle.half.as_ref(),
+            twin: oracle.twin(chosen.point.precision),
             request,
             options,
             chosen,
@@ -158,8 +165,8 @@ struct Carry<'a> {
     fitted: &'a GraphModel,
     source: &'a dyn TensorSource,
     half: Option<&'a HalfOutcome>,
-    /// What the plan took half precision for.
-    half_twin: Option<&'a Twin<'a>>,
+    /// What the plan was made with.
+    twin: Option<&'a Twin<'a>>,
     request: &'a Request,
     options: &'a FixOptions,
     chosen: &'a Judged,
@@ -177,14 +184,21 @@ impl Carry<'_> {
         progress: &dyn Progress,
     ) -> Result<(), Error> {
         let folder = Folder::begin(output)?;
-        let is_half = self.chosen.point.precision == Precision::Half;
+        let precision = self.chosen.point.precision;
+        let is_half = precision == Precision::Half;
         let absent = if self.options.random_weights.is_some() { Vec::new() } else { weights::absent(self.model) };
         let path = folder.path().join(MODEL_FILE);
         let measured = match (&self.options.verify, absent.is_empty() && is_half) {
             (Some(from), true) => self.write_measured(&folder, axes, from, diagnostics, progress),
             _ => None,
         };
-        if measured.is_none() {
+        if matches!(precision, Precision::Weights8 | Precision::Weights4) {
+            write_rounded(self.model, self.request, self.options, precision, &path, diagnostics, progress)?;
+            if let Some(planned) = self.twin {
+                let sizes = (&self.dims_of_a_run(axes), self.budget);
+                rounded::compare_with_plan(planned, &path, self.request, sizes, diagnostics);
+            }
+        } else if measured.is_none() {
             self.write_model(&path, self.fitted, is_half, progress)?;
         }
         let session = self.session_file(axes);
@@ -198,7 +212,7 @@ impl Carry<'_> {
             diagnostics.push(Diagnostic::warning("absent-weights", message).with_hint(hint));
         }
         if let (Some(from), true) = (&self.options.verify, absent.is_empty()) {
-            let original = if is_half || self.options.random_weights.is_none() {
+            let original = if !precision.is_exact() || self.options.random_weights.is_none() {
                 let path = folder.path().join("original.onnx");
                 if self.options.random_weights.is_some() {
                     self.write_model(&path, self.model.graph(), false, progress)?;
@@ -223,6 +237,15 @@ impl Carry<'_> {
         view.files.extend(["session.json", "run.py", "plan.json"].map(str::to_owned));
         artifacts::write(&folder, &session, view)?;
         folder.finish()
+    }
+
+    /// The sizes of one run of the plan.
+    fn dims_of_a_run(&self, axes: Option<&BatchSplit>) -> BTreeMap<String, i64> {
+        let mut dims = self.dims.clone();
+        if let (Some(axes), Some(rows)) = (axes, self.chosen.point.micro_batch) {
+            dims.insert(axes.dim.clone(), i64::try_from(rows).unwrap_or(i64::MAX));
+        }
+        dims
     }
 
     /// The half-precision model with ranges that were measured; `None` where that could not be done,
@@ -261,12 +284,8 @@ impl Carry<'_> {
         let _ = std::fs::remove_dir_all(&desk);
         match done {
             Ok(halved) => {
-                let mut dims = self.dims.clone();
-                if let (Some(axes), Some(rows)) = (axes, self.chosen.point.micro_batch) {
-                    dims.insert(axes.dim.clone(), i64::try_from(rows).unwrap_or(i64::MAX));
-                }
-                if let Some(planned) = self.half_twin {
-                    let (source, sizes) = (self.source, (&dims, self.budget));
+                if let Some(planned) = self.twin {
+                    let (source, sizes) = (self.source, (&self.dims_of_a_run(axes), self.budget));
                     compare_with_plan(planned, &halved, source, self.request, sizes, diagnostics);
                 }
                 Some(())
@@ -372,7 +391,11 @@ impl Carry<'_> {
                 session,
                 original,
                 fitted,
-                half: self.chosen.point.precision == Precision::Half,
+                exactness: match self.chosen.point.precision {
+                    Precision::Original => Exactness::Exact,
+                    Precision::Half => Exactness::Half,
+                    Precision::Weights8 | Precision::Weights4 => Exactness::Quantized,
+                },
                 from,
                 library: &library,
                 worker: &self.options.worker,
@@ -389,7 +412,7 @@ fn band_view(judged: &Judged) -> BandView {
 fn alternative_view(judged: &Judged, batch: Option<u64>) -> AlternativeView {
     AlternativeView {
         changes: judged.point.changes(batch),
-        accuracy: if judged.point.precision == Precision::Half { "approximate" } else { "exact" },
+        accuracy: if judged.point.precision.is_exact() { "exact" } else { "approximate" },
         micro_batch: judged.point.micro_batch,
         n_runs: batch.zip(judged.point.micro_batch).map_or(1, |(batch, rows)| batch.div_ceil(rows)),
         peak_bytes: band_view(judged),

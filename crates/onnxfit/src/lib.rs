@@ -51,7 +51,7 @@ mod weights;
 mod workplace;
 
 pub use check::check;
-pub use convert::{ByteLayout, BytesIn, BytesInOptions, ConvertOptions, HalfFloat, bytes_in, convert};
+pub use convert::{ByteLayout, ByteResize, BytesIn, BytesInOptions, ConvertOptions, HalfFloat, bytes_in, convert};
 pub use deploy::{DeployOptions, KubernetesOptions, SagemakerOptions, deploy};
 pub use error::Error;
 pub use explain::{ExplainContext, explain};

@@ -1,5 +1,6 @@
 //! The memory twin as the judge of the search.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
@@ -22,6 +23,9 @@ pub(crate) struct BatchRequest {
 pub(crate) struct TwinOracle<'a> {
     pub(crate) original: Twin<'a>,
     pub(crate) half: Option<Twin<'a>>,
+    /// Makes the model with integer weights, when it is first asked for.
+    pub(crate) round: &'a dyn Fn(Precision) -> Option<Twin<'a>>,
+    pub(crate) rounded: [OnceCell<Option<Twin<'a>>>; 2],
     pub(crate) dims: BTreeMap<String, i64>,
     pub(crate) batch: Option<BatchRequest>,
     pub(crate) budget: Bytes,
@@ -43,7 +47,18 @@ pub(crate) struct Known {
     failed: BTreeMap<Point, (Bytes, Judged)>,
 }
 
-impl TwinOracle<'_> {
+impl<'a> TwinOracle<'a> {
+    /// The model that computes with these numbers; `None` if there is no such model.
+    pub(crate) fn twin(&self, precision: Precision) -> Option<&Twin<'a>> {
+        let rounded = |at: usize| self.rounded[at].get_or_init(|| (self.round)(precision)).as_ref();
+        match precision {
+            Precision::Original => Some(&self.original),
+            Precision::Half => self.half.as_ref(),
+            Precision::Weights8 => rounded(0),
+            Precision::Weights4 => rounded(1),
+        }
+    }
+
     /// The runs of one request at this point: a few equal pieces, the smaller last one, and the
     /// first piece of the next request.
     fn runs(&self, point: &Point) -> Vec<BTreeMap<String, i64>> {
@@ -68,11 +83,7 @@ impl TwinOracle<'_> {
 
     /// The replay of a point; `None` if there is no such model.
     pub(crate) fn ask(&self, point: &Point) -> Option<Judgement> {
-        let twin = match point.precision {
-            Precision::Original => &self.original,
-            Precision::Half => self.half.as_ref()?,
-        };
-        Some(twin.ask_sequence(&self.runs(point), point.levers, Some(self.budget)))
+        Some(self.twin(point.precision)?.ask_sequence(&self.runs(point), point.levers, Some(self.budget)))
     }
 }
 
@@ -106,12 +117,8 @@ impl Oracle for TwinOracle<'_> {
     }
 
     fn first_regions(&mut self, point: Point) -> Result<Vec<Bytes>, Infallible> {
-        let twin = match point.precision {
-            Precision::Original => Some(&self.original),
-            Precision::Half => self.half.as_ref(),
-        };
         // Only the CPU provider's arena is told its sizes by the folder that `fix` writes.
-        let twin = twin.filter(|_| self.tells_arena);
+        let twin = self.twin(point.precision).filter(|_| self.tells_arena);
         let found = twin.and_then(|twin| options::single_region(twin, &self.runs(&point), point.levers));
         Ok(found.into_iter().collect())
     }

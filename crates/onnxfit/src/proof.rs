@@ -28,7 +28,7 @@ pub(crate) struct ProofRequest<'a> {
     pub(crate) session: &'a SessionFile,
     pub(crate) original: &'a Path,
     pub(crate) fitted: &'a Path,
-    pub(crate) half: bool,
+    pub(crate) exactness: Exactness,
     pub(crate) from: &'a VerifyInputs,
     pub(crate) library: &'a Path,
     pub(crate) worker: &'a Path,
@@ -62,7 +62,7 @@ pub(crate) fn prove_plan(proof: &ProofRequest<'_>, progress: &dyn Progress) -> R
         Proof {
             worker: proof.worker,
             library: proof.library,
-            exactness: if proof.half { Exactness::Half } else { Exactness::Exact },
+            exactness: proof.exactness,
             how: format!(
                 "original and fitted model{pieces} ran on the CPU provider with {source}, {}",
                 shown.join(" ")

@@ -21,7 +21,7 @@ use onnxfit_report::DiagnosticView;
 use onnxfit_report::prune::{ChangeView, GroupView, PruneView};
 use onnxfit_rewrite::inline::inline_functions;
 
-use crate::convert::refuse_losses;
+use crate::convert::{BytesIn, refuse_losses};
 use crate::probe::Probe;
 use crate::progress::Progress;
 use crate::samples::Samples;
@@ -167,7 +167,7 @@ pub fn prune(
     diagnostics.extend(analysis.diagnostics.iter().cloned());
     let library = crate::library::ensure(options.offline, progress)?;
     let samples = match &options.data {
-        Some(path) => Samples::of_path(path, &base.model)?,
+        Some(path) => Samples::of_path(path, &base.model, &BytesIn::default())?,
         None => Samples::made_up(&base.model, request, options.seed, 1, &mut diagnostics)?,
     };
     let runs = Runs { library: &library, worker: &options.worker, desk: workplace.desk(), samples: &samples };

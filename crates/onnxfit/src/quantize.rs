@@ -9,6 +9,7 @@ mod fused;
 mod memory;
 mod method;
 mod search;
+mod segments;
 mod state;
 mod view;
 mod weight_only;
@@ -25,7 +26,7 @@ use onnxfit_report::DiagnosticView;
 use onnxfit_report::quantize::QuantizeView;
 use onnxfit_rewrite::inline::inline_functions;
 
-use crate::convert::{MADE_UP, refuse_losses};
+use crate::convert::{BytesIn, MADE_UP, refuse_losses};
 use crate::gate::{Gate, Kind, MaxDrop, Metric};
 use crate::progress::Progress;
 use crate::samples::Samples;
@@ -33,7 +34,7 @@ use crate::workplace::Workplace;
 use crate::{Error, Model, Request, weights};
 
 use bench::Bench;
-use calibrate::calibrate;
+use calibrate::{calibrate, ranges_of};
 use method::{Built, Method, Static, quantize_error};
 use search::{Found, search};
 use weight_only::Weights;
@@ -79,7 +80,8 @@ pub struct QuantizeOptions {
     pub scheme: Scheme,
     /// The file to write.
     pub output: PathBuf,
-    /// An `.npz` file or a folder of them, to measure and compare on; `None` makes inputs up.
+    /// Samples to measure and compare on: `.npz` files, arrays with a row for each, or images; `None`
+    /// makes inputs up.
     pub calibration: Option<PathBuf>,
     /// A scale for each channel of a weight.
     pub per_channel: bool,
@@ -87,6 +89,8 @@ pub struct QuantizeOptions {
     pub reduce_range: bool,
     /// Nodes that stay as they are.
     pub exclude: BTreeSet<String>,
+    /// How images of the calibration data become floats.
+    pub pixels: BytesIn,
     /// The seed of made-up inputs.
     pub seed: u64,
     /// Fill absent weights with random numbers.
@@ -133,7 +137,7 @@ pub fn quantize(
         return Ok(view);
     }
     let samples = match &options.calibration {
-        Some(path) => Samples::of_path(path, graph)?,
+        Some(path) => Samples::of_path(path, graph, &options.pixels)?,
         None if matches!(options.scheme, Scheme::Static { .. }) => {
             let hint = "give it as `--calib DIR`; `--dynamic` and `--weights` need none".to_owned();
             return Err(Error::Binding("static quantization needs calibration data".to_owned(), Some(hint)));
@@ -191,7 +195,7 @@ pub fn quantize(
             let qdq = Qdq::new(&bench.model, &bench.store, qdq);
             let seen = calibrate(&bench, &qdq.values(), *ranges, keep_ranges.as_deref(), progress)?;
             let (low, high) = activation.used_range(*symmetry, false);
-            let ranges = seen.ranges(usize::try_from(high - low + 1).unwrap_or(256));
+            let ranges = ranges_of(&seen, usize::try_from(high - low + 1).unwrap_or(256));
             answer.of_ranges(&seen, &ranges);
             let method = Static { qdq, ranges };
             let found = search(&method, &bench, progress)?;

@@ -88,6 +88,7 @@ pub fn recommend(model: &Model, request: &Request, options: &RecommendOptions) -
     let goal = Goal {
         batch: axes.as_ref().and_then(|axes| u64::try_from(*dims.get(&axes.dim)?).ok()),
         may_halve: half.is_some(),
+        may_round_weights: false,
         half_is_fast: true,
         device_allocator: true,
         prefer: Prefer::Exact,
@@ -96,6 +97,8 @@ pub fn recommend(model: &Model, request: &Request, options: &RecommendOptions) -
     let mut oracle = TwinOracle {
         original: twin,
         half: half_graph.as_ref().map(|graph| Twin::new(&graph.model, &request)),
+        round: &|_| None,
+        rounded: Default::default(),
         dims: dims.clone(),
         batch: axes.as_ref().zip(goal.batch).map(|(axes, rows)| BatchRequest { dim: axes.dim.clone(), rows }),
         budget: Bytes::ZERO,
@@ -222,10 +225,7 @@ fn speed(
     let seconds = match plan {
         None => as_it_is.seconds_on(candidate.gpu, share)?,
         Some(plan) => {
-            let twin = match plan.point.precision {
-                Precision::Original => &oracle.original,
-                Precision::Half => oracle.half.as_ref()?,
-            };
+            let twin = oracle.twin(plan.point.precision)?;
             let mut dims = oracle.dims.clone();
             let mut n_runs = 1;
             if let (Some(piece), Some(batch)) = (plan.point.micro_batch, &oracle.batch) {
@@ -271,7 +271,7 @@ fn candidate_view(
         host_spare_bytes: candidate.host_spare.into(),
         fits_as_it_is: plan.is_none(),
         changes: plan.map(|plan| plan.point.changes(batch)).unwrap_or_default(),
-        changes_are_exact: plan.is_none_or(|plan| plan.point.precision == Precision::Original),
+        changes_are_exact: plan.is_none_or(|plan| plan.point.precision.is_exact()),
         usd_per_hour: candidate.price.as_ref().map(|price| price.usd_per_hour),
         spot_usd_per_hour: candidate.spot.as_ref().map(|price| price.usd_per_hour),
         price_basis: candidate.price.as_ref().map(basis).unwrap_or_default(),

@@ -3,16 +3,20 @@
 //! Every file is read and looked over before anything long begins; afterwards one is in memory at
 //! a time.
 
+mod rows;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use onnxfit_base::Diagnostic;
 use onnxfit_graph::{Dim, Model as GraphModel, ValueType};
+use onnxfit_rewrite::uint8_input::Uint8Options;
 use onnxfit_runtime::{ElementType, Tensor, Tensors, npz};
 use onnxfit_shape::{Bindings, infer};
 
 use crate::verify::VerifyInputs;
 use crate::{Error, Request, sizes, weights};
+use rows::{Rows, is_of_rows};
 
 /// Sets of inputs.
 #[derive(Debug)]
@@ -21,6 +25,8 @@ pub(crate) enum Samples {
     MadeUp(Vec<Tensors>, u64),
     /// Files, each with one array for each input.
     Files(Vec<PathBuf>),
+    /// Rows of arrays, or images, and where they are.
+    Rows(Rows, PathBuf),
 }
 
 impl Samples {
@@ -66,8 +72,20 @@ impl Samples {
         Ok(Self::MadeUp(sets.collect::<Result<_, _>>()?, seed))
     }
 
-    /// An `.npz` file, or all such files of a folder, looked over.
-    pub(crate) fn of_path(path: &Path, model: &GraphModel) -> Result<Self, Error> {
+    /// An `.npz` file or all such files of a folder, a set of inputs each; or arrays with a row for
+    /// each sample, or images; looked over.
+    pub(crate) fn of_path(path: &Path, model: &GraphModel, pixels: &Uint8Options) -> Result<Self, Error> {
+        if is_of_rows(path) {
+            let rows = Rows::open(path, model, pixels).map_err(|error| refuse(path, &error.to_string()))?;
+            if rows.len() == 0 {
+                return Err(refuse(path, "has fewer rows than the model takes at once"));
+            }
+            for index in 0..rows.len() {
+                let sample = rows.get(index).map_err(|error| refuse(path, &error.to_string()))?;
+                look_over(model, &sample).map_err(|reason| refuse(path, &format!("sample {index}: {reason}")))?;
+            }
+            return Ok(Self::Rows(rows, path.to_owned()));
+        }
         let files = if path.is_dir() { npz_files(path)? } else { vec![path.to_owned()] };
         for file in &files {
             look_over(model, &read(file)?).map_err(|reason| refuse(file, &reason))?;
@@ -79,6 +97,7 @@ impl Samples {
         match self {
             Self::MadeUp(sets, _) => sets.len(),
             Self::Files(files) => files.len(),
+            Self::Rows(rows, _) => rows.len(),
         }
     }
 
@@ -86,6 +105,7 @@ impl Samples {
         match self {
             Self::MadeUp(sets, _) => Ok(sets[index].clone()),
             Self::Files(files) => read(&files[index]),
+            Self::Rows(rows, path) => rows.get(index).map_err(|error| refuse(path, &error.to_string())),
         }
     }
 
@@ -94,7 +114,7 @@ impl Samples {
     pub(crate) fn n_odd_max(&self) -> usize {
         match self {
             Self::MadeUp(sets, _) => sets.len() / 4,
-            Self::Files(_) => 0,
+            Self::Files(_) | Self::Rows(..) => 0,
         }
     }
 
@@ -105,6 +125,7 @@ impl Samples {
             Self::MadeUp(sets, seed) => {
                 format!("inputs made up from seeds {seed} to {}", seed + sets.len() as u64 - 1)
             }
+            Self::Rows(rows, path) => format!("{} samples of {}", rows.len(), path.display()),
             Self::Files(files) => match files.as_slice() {
                 [one] => format!("the inputs of {}", one.display()),
                 [first, ..] => format!("the inputs of {} and {} more files", first.display(), files.len() - 1),
@@ -124,7 +145,7 @@ fn npz_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
         }
     }
     if files.is_empty() {
-        return Err(refuse(folder, "holds no .npz file"));
+        return Err(refuse(folder, "holds neither .npz files nor arrays nor images"));
     }
     files.sort();
     Ok(files)
@@ -135,7 +156,8 @@ fn read(file: &Path) -> Result<Tensors, Error> {
 }
 
 const HINT: &str = "calibration data are .npz files with one array for each input of the model, as \
-                    `numpy.savez(\"0.npz\", name=array)` writes them";
+                    `numpy.savez(\"0.npz\", name=array)` writes them; or .npy or .safetensors files with a row for \
+                    each sample, or a folder of images";
 
 fn refuse(path: &Path, reason: &str) -> Error {
     Error::Binding(format!("calibration data `{}`: {reason}", path.display()), Some(HINT.to_owned()))
@@ -244,16 +266,44 @@ mod tests {
     #[test]
     fn an_empty_folder_and_a_truncated_file_are_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let error = Samples::of_path(folder.path(), &model()).unwrap_err().to_string();
-        assert!(error.ends_with("holds no .npz file"), "{error}");
+        let open = || Samples::of_path(folder.path(), &model(), &Uint8Options::default());
+        let error = open().unwrap_err().to_string();
+        assert!(error.ends_with("holds neither .npz files nor arrays nor images"), "{error}");
         let file = folder.path().join("0.npz");
         let x = Tensor::from_f32(vec![1, 3], &[1.0, 2.0, 3.0]).unwrap();
         let i = Tensor::from_i64(vec![1], &[1]).unwrap();
         npz::write(&file, &[("x".to_owned(), x), ("i".to_owned(), i)].into_iter().collect()).unwrap();
-        assert_eq!(Samples::of_path(folder.path(), &model()).unwrap().len(), 1);
+        assert_eq!(open().unwrap().len(), 1);
         let whole = std::fs::read(&file).unwrap();
         std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
-        let error = Samples::of_path(folder.path(), &model()).unwrap_err().to_string();
+        let error = open().unwrap_err().to_string();
         assert!(error.contains("is no .npz file"), "{error}");
+    }
+
+    #[test]
+    fn images_and_arrays_of_rows_are_fed_in_the_models_shape_and_type() {
+        let text = "g (float[n,3,2,2] x) => (float[n,3,2,2] y) { y = Relu(x) }";
+        let model = GraphModel::from_proto(&onnxfit_onnx::text::parse(text).unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pixels.npy");
+        let bytes: Vec<u8> = (0..36).map(|byte| byte * 5).collect();
+        let pixels = Tensor::from_bytes(ElementType::Uint8, vec![3, 3, 2, 2], bytes).unwrap();
+        std::fs::write(&file, onnxfit_runtime::npy::write(&pixels).unwrap()).unwrap();
+        let options = Uint8Options { mean: vec![0.0, 0.5, 1.0], deviation: vec![0.5], ..Uint8Options::default() };
+        let samples = Samples::of_path(&file, &model, &options).unwrap();
+        let second = samples.get(1).unwrap();
+        let x = second.get("x").unwrap();
+        assert_eq!((samples.len(), x.element_type(), x.shape()), (3, ElementType::Float, &[1, 3, 2, 2][..]));
+        // The first number of the second channel: byte (12 + 4) * 5.
+        let wanted = (80.0 / 255.0 - 0.5) / 0.5;
+        assert!((x.values().unwrap()[4] - wanted).abs() < 1e-6);
+        assert_eq!(samples.text(), format!("3 samples of {}", file.display()));
+        std::fs::write(
+            &file,
+            onnxfit_runtime::npy::write(&Tensor::from_f32(vec![1, 2, 2], &[0.0; 4]).unwrap()).unwrap(),
+        )
+        .unwrap();
+        let error = Samples::of_path(&file, &model, &options).unwrap_err().to_string();
+        assert!(error.contains("sample 0: array `x` has the shape [1, 2, 2], the model takes 4 axes"), "{error}");
     }
 }

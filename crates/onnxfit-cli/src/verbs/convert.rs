@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::{ArgGroup, Args};
-use onnxfit::{ByteLayout, BytesIn, BytesInOptions, ConvertOptions, HalfFloat, MaxDrop, Model, Provider, Request};
+use onnxfit::{
+    ByteLayout, ByteResize, BytesIn, BytesInOptions, ConvertOptions, HalfFloat, MaxDrop, Model, Provider, Request,
+};
 
-use crate::arguments::ModelArguments;
+use crate::arguments::{CalibArguments, MakingArguments, ModelArguments};
 use crate::progress::Bar;
 
 #[derive(Debug, Args)]
@@ -23,37 +25,26 @@ pub(crate) struct Arguments {
     #[arg(long)]
     bf16: bool,
     /// Bytes in: the model divides by `scale`, subtracts `mean`, divides by `std`
-    #[arg(long, value_name = "KEY=VALUE", num_args = 0..=5, value_parser = parse_pair,
+    #[arg(long, value_name = "KEY=VALUE", num_args = 0..=6, value_parser = parse_pair,
           long_help = "Bytes in: (byte / scale - mean) / std moves into the model. Keys: mean=0.485,0.456,0.406 \
-          std=0.229,0.224,0.225 layout=nhwc scale=255 input=NAME")]
+          std=0.229,0.224,0.225 layout=nhwc scale=255 resize=224x224 input=NAME; with resize pictures of any size come in")]
     uint8_input: Option<Vec<(String, String)>>,
-    /// Inputs to measure ranges and compare answers on: an `.npz` file or a folder of them
-    #[arg(long, value_name = "PATH")]
-    calib: Option<PathBuf>,
+    #[command(flatten)]
+    data: CalibArguments,
     /// Inputs and outputs change too
     #[arg(long)]
     half_io: bool,
     /// Inputs and outputs stay 32-bit floats (as they do unless `--half-io` is given)
     #[arg(long, conflicts_with = "half_io")]
     keep_io: bool,
-    /// Seed of made-up inputs
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
-    /// Fill absent weights with random numbers, so that the model can run
-    #[arg(long, value_name = "SEED")]
-    random_weights: Option<u64>,
     /// How far answers may move: `cosine=0.001`, `top1=0.01` or `relative-l2=0.02`
     #[arg(long, value_name = "METRIC=VALUE")]
     max_drop: Option<MaxDrop>,
     /// Run nothing: convert by cautious rules, unmeasured and uncompared
     #[arg(long, conflicts_with_all = ["calib", "max_drop"])]
     no_run: bool,
-    /// Rewrite the model even if fields that onnxfit does not know are lost
-    #[arg(long)]
-    force: bool,
-    /// Install nothing
-    #[arg(long)]
-    offline: bool,
+    #[command(flatten)]
+    making: MakingArguments,
     /// The answer as JSON (`onnxfit.convert/1`)
     #[arg(long)]
     json: bool,
@@ -70,13 +61,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         target: if arguments.bf16 { HalfFloat::Bfloat16 } else { HalfFloat::Float16 },
         output: arguments.output.clone(),
         keep_io: !arguments.half_io,
-        calibration: arguments.calib.clone(),
-        seed: arguments.seed,
-        random_weights: arguments.random_weights,
+        calibration: arguments.data.calib.clone(),
+        pixels: arguments.data.pixels(),
+        seed: arguments.making.seed,
+        random_weights: arguments.making.random_weights,
         max_drop: arguments.max_drop,
         no_run: arguments.no_run,
-        force: arguments.force,
-        offline: arguments.offline,
+        force: arguments.making.force,
+        offline: arguments.making.offline,
         worker: super::program()?,
     };
     let bar = Bar::new();
@@ -95,17 +87,20 @@ fn bytes_in(arguments: &Arguments, pairs: &[(String, String)], model: &Model, re
             ("scale", number) => bytes.scale = number.parse().with_context(|| format!("scale={number}"))?,
             ("layout", "nhwc") => bytes.layout = ByteLayout::Nhwc,
             ("layout", "nchw") => bytes.layout = ByteLayout::Nchw,
+            ("resize", size) => bytes.resize = Some(parse_resize(size)?),
             ("input", name) => bytes.input = Some(name.to_owned()),
-            _ => bail!("`{key}={value}` is none of mean=…, std=…, scale=…, layout=nhwc, layout=nchw, input=NAME"),
+            _ => bail!(
+                "`{key}={value}` is none of mean=…, std=…, scale=…, layout=nhwc, layout=nchw, resize=HxW, input=NAME"
+            ),
         }
     }
     let options = BytesInOptions {
         bytes,
         output: arguments.output.clone(),
-        seed: arguments.seed,
-        random_weights: arguments.random_weights,
-        force: arguments.force,
-        offline: arguments.offline,
+        seed: arguments.making.seed,
+        random_weights: arguments.making.random_weights,
+        force: arguments.making.force,
+        offline: arguments.making.offline,
         worker: super::program()?,
     };
     let bar = Bar::new();
@@ -118,6 +113,12 @@ fn bytes_in(arguments: &Arguments, pairs: &[(String, String)], model: &Model, re
 fn parse_pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write it as `mean=0.5`")?;
     Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+fn parse_resize(text: &str) -> Result<ByteResize> {
+    let sizes = text.split_once('x').and_then(|(height, width)| Some((height.parse().ok()?, width.parse().ok()?)));
+    let (height, width) = sizes.with_context(|| format!("`resize={text}`: write it as `resize=224x224`"))?;
+    Ok(ByteResize { height, width })
 }
 
 fn parse_numbers(text: &str) -> Result<Vec<f32>> {

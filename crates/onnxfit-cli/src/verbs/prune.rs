@@ -8,7 +8,7 @@ use onnxfit::{
     Model, Provider, PruneImportance, PruneMeasure, PruneOptions, PruneRecovery, PruneTarget, Request, ZeroPattern,
 };
 
-use crate::arguments::ModelArguments;
+use crate::arguments::{MakingArguments, ModelArguments};
 use crate::progress::Bar;
 
 #[derive(Debug, Args)]
@@ -49,18 +49,8 @@ pub(crate) struct Arguments {
     /// Inputs to compare channels, refit and distil on: an `.npz` file or a folder of them
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// Seed of made-up inputs
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
-    /// Fill absent weights with random numbers, so that the model can run
-    #[arg(long, value_name = "SEED")]
-    random_weights: Option<u64>,
-    /// Rewrite the model even if fields that onnxfit does not know are lost
-    #[arg(long)]
-    force: bool,
-    /// Install nothing
-    #[arg(long)]
-    offline: bool,
+    #[command(flatten)]
+    making: MakingArguments,
     /// The answer as JSON (`onnxfit.prune/1`)
     #[arg(long)]
     json: bool,
@@ -127,10 +117,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         },
         output: arguments.output.clone(),
         data: arguments.data.clone(),
-        seed: arguments.seed,
-        random_weights: arguments.random_weights,
-        force: arguments.force,
-        offline: arguments.offline,
+        seed: arguments.making.seed,
+        random_weights: arguments.making.random_weights,
+        force: arguments.making.force,
+        offline: arguments.making.offline,
         worker: super::program()?,
     };
     let bar = Bar::new();

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{ArgGroup, Args, ValueEnum};
 use onnxfit::{IntType, Level, MaxDrop, Model, Provider, QuantizeOptions, RangeMethod, Request, Scheme, Symmetry};
 
-use crate::arguments::ModelArguments;
+use crate::arguments::{CalibArguments, MakingArguments, ModelArguments};
 use crate::output::write_whole;
 use crate::progress::Bar;
 
@@ -32,9 +32,8 @@ pub(crate) struct Arguments {
     /// Run nothing: every weight as small as it may be, uncompared, one in memory at a time
     #[arg(long, requires = "weights", conflicts_with_all = ["calib", "max_drop"])]
     no_run: bool,
-    /// Inputs to measure ranges and compare answers on: an `.npz` file or a folder of them
-    #[arg(long, value_name = "PATH")]
-    calib: Option<PathBuf>,
+    #[command(flatten)]
+    data: CalibArguments,
     /// How ranges are found
     #[arg(long, value_enum, default_value_t = RangesArgument::MinMax, requires = "static_")]
     ranges: RangesArgument,
@@ -71,18 +70,8 @@ pub(crate) struct Arguments {
     /// Where it is to run: an AWS instance type, a GPU or an amount
     #[arg(long, value_name = "TARGET")]
     on: Option<String>,
-    /// Seed of made-up inputs
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
-    /// Fill absent weights with random numbers, so that the model can run
-    #[arg(long, value_name = "SEED")]
-    random_weights: Option<u64>,
-    /// Rewrite the model even if fields that onnxfit does not know are lost
-    #[arg(long)]
-    force: bool,
-    /// Install nothing
-    #[arg(long)]
-    offline: bool,
+    #[command(flatten)]
+    making: MakingArguments,
     /// The answer as JSON (`onnxfit.quantize/1`)
     #[arg(long)]
     json: bool,
@@ -132,16 +121,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let options = QuantizeOptions {
         scheme: scheme(arguments),
         output: arguments.output.clone(),
-        calibration: arguments.calib.clone(),
+        calibration: arguments.data.calib.clone(),
+        pixels: arguments.data.pixels(),
         per_channel: !arguments.per_tensor,
         reduce_range: arguments.reduce_range,
         exclude: arguments.exclude.iter().cloned().collect(),
-        seed: arguments.seed,
-        random_weights: arguments.random_weights,
+        seed: arguments.making.seed,
+        random_weights: arguments.making.random_weights,
         max_drop: arguments.max_drop,
         metric_command: arguments.metric_command.clone(),
-        force: arguments.force,
-        offline: arguments.offline,
+        force: arguments.making.force,
+        offline: arguments.making.offline,
         worker: super::program()?,
     };
     let bar = Bar::new();
@@ -164,7 +154,7 @@ fn scheme(arguments: &Arguments) -> Scheme {
             WeightsArgument::Int4 => Level::Int4,
         };
         // Eight bits have hardly an error to make up for, and made-up inputs say nothing of real ones.
-        let compensate = !arguments.nearest && smallest == Level::Int4 && arguments.calib.is_some();
+        let compensate = !arguments.nearest && smallest == Level::Int4 && arguments.data.calib.is_some();
         return Scheme::Weights { smallest, compensate, unseen: arguments.no_run };
     }
     let ranges = match arguments.ranges {

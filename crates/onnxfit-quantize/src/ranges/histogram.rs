@@ -29,10 +29,25 @@ impl Histogram {
         self.grow(largest);
         // Zero without a limit: all of them are zero and fall into the middle.
         let steps = if self.limit > 0.0 { HALF as f64 / f64::from(self.limit) } else { 0.0 };
-        for number in numbers {
-            if number.is_finite() {
-                let bin = (f64::from(*number) * steps).floor() as i64 + HALF as i64;
-                self.counts[(bin.max(0) as usize).min(N_BINS - 1)] += 1;
+        let bin = |number: f32| {
+            // Rounded down; `as` takes what is past an integer to its end, and NaN to zero.
+            let scaled = f64::from(number) * steps;
+            let toward_zero = scaled as i32;
+            let bin = toward_zero - i32::from(scaled < f64::from(toward_zero)) + HALF as i32;
+            (bin.max(0) as usize).min(N_BINS - 1)
+        };
+        // Equal numbers follow each other: with two counts in turn none waits for the one before.
+        for numbers in numbers.chunks(u32::MAX as usize) {
+            let mut counts = [vec![0u32; N_BINS], vec![0u32; N_BINS]];
+            let [even, odd] = &mut counts;
+            let (pairs, rest) = numbers.as_chunks::<2>();
+            for [first, second] in pairs {
+                even[bin(*first)] += u32::from(first.is_finite());
+                odd[bin(*second)] += u32::from(second.is_finite());
+            }
+            rest.iter().for_each(|number| even[bin(*number)] += u32::from(number.is_finite()));
+            for (count, more) in self.counts.iter_mut().zip(even.iter().zip(odd.iter())) {
+                *count += u64::from(*more.0) + u64::from(*more.1);
             }
         }
     }

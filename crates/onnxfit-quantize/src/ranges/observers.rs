@@ -54,6 +54,12 @@ impl Observers {
         self.values.get(value)
     }
 
+    /// Hands out what was seen of a value, or an observer that has seen nothing; to be given back by
+    /// [`Self::insert`].
+    pub fn take(&mut self, value: &str) -> Observer {
+        self.values.remove(value).unwrap_or_else(|| Observer::new(self.method))
+    }
+
     /// Takes over what was seen of a value elsewhere.
     pub fn insert(&mut self, value: &str, observer: Observer) {
         self.values.insert(value.to_owned(), observer);

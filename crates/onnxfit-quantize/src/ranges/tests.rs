@@ -87,6 +87,42 @@ fn no_other_symmetric_range_has_a_smaller_divergence() {
     }
 }
 
+/// The sum itself, bin by bin, as the prefix sums must give it.
+#[test]
+fn the_divergence_is_the_sum_over_bins() {
+    let mut observer = Observer::new(Method::Entropy);
+    observer.observe(&bell(5_000, 4));
+    observer.observe(&[7.5, -9.0, 0.0, 0.0]);
+    let histogram = observer.histogram().unwrap();
+    for (lowest, highest, n_levels) in [(-9.0, 7.5, 255), (-2.0, 2.0, 255), (-0.5, 3.0, 16), (0.0, 0.01, 255)] {
+        let range = Range { lowest, highest };
+        let step = f64::from(highest - lowest) / (n_levels - 1) as f64;
+        let (low, high) = (f64::from(lowest) - step / 2.0, f64::from(highest) + step / 2.0);
+        let bins: Vec<(f64, f64)> = histogram.filled().map(|(middle, count)| (middle, count as f64)).collect();
+        let all: f64 = bins.iter().map(|bin| bin.1).sum();
+        let outside =
+            |is_out: &dyn Fn(f64) -> bool| bins.iter().filter(|bin| is_out(bin.0)).map(|bin| bin.1).sum::<f64>();
+        let (before, after) = (outside(&|middle| middle < low), outside(&|middle| middle > high));
+        let inside: Vec<(usize, f64)> = bins
+            .iter()
+            .filter(|bin| bin.0 >= low && bin.0 <= high)
+            .map(|bin| (((bin.0 - f64::from(lowest)) / step).round().clamp(0.0, n_levels as f64 - 1.0) as usize, bin.1))
+            .collect();
+        let kept: f64 = inside.iter().map(|bin| bin.1).sum();
+        let mut sum = 0.0;
+        for (index, (level, count)) in inside.iter().enumerate() {
+            let mut p = *count;
+            p += if index == 0 { before } else { 0.0 };
+            p += if index + 1 == inside.len() { after } else { 0.0 };
+            let same: Vec<f64> = inside.iter().filter(|bin| bin.0 == *level).map(|bin| bin.1).collect();
+            let q = same.iter().sum::<f64>() / same.len() as f64 / kept;
+            sum += p / all * (p / all / q).ln();
+        }
+        let found = divergence(histogram, range, n_levels);
+        assert!((found - sum).abs() < 1e-9, "{range:?}: {found} instead of {sum}");
+    }
+}
+
 #[test]
 fn the_histogram_stays_as_large_as_it_was() {
     let mut histogram = Histogram::new();

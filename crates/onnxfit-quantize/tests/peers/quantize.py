@@ -1,11 +1,12 @@
 """Quantizes models with onnxfit and with onnxruntime.quantization, and says what came out.
 
-    python quantize.py OUT.md ONNXFIT [--only PART] [--samples 4,64,256] [--budget SECONDS]
+    python quantize.py OUT.md ONNXFIT [--only PART] [--samples 4,64,256] [--minutes MOST] [--parts PART,PART]
 
 Models are those inside the packages of this environment. Inputs look like the task (task_data.py):
 those that ranges are measured on come from one seed, those that answers are compared on from
 another. Every quantization is a process of its own: seconds and largest resident set are those of
-the process (of onnxfit, of the larger of it and its worker). Comparison is on ONNX Runtime's CPU
+the process (of onnxfit, of the larger of it and its worker); all of it takes about half an hour on
+two idle cores. Comparison is on ONNX Runtime's CPU
 provider: relative L2 over all outputs, the worst one told.
 """
 
@@ -15,6 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -126,11 +128,14 @@ def shown(judgement, run):
 
 # ---- the tables -----------------------------------------------------------------------------
 
-def accuracy(binary, work, only, budget, lines):
+def accuracy(binary, work, only, budget, table):
     """Static and dynamic, ours and theirs, on every model."""
     ways = ["onnxfit static", "ort static", "onnxfit dynamic", "ort dynamic"]
     rows, counts, worst_range, n_ranges, n_different = [], {way: [0, 0, 0] for way in ways}, 0.0, 0, 0
     for name, path in models(only):
+        if table.is_late():
+            table.left_out.append(name)
+            continue
         folder = work / name.replace("/", "_")
         data, evaluation = folder / "data", folder / "evaluation"
         write_samples(path, data, 16, 1)
@@ -154,8 +159,13 @@ def accuracy(binary, work, only, budget, lines):
         off, n, different = ranges_apart(binary, path, folder, data, budget)
         worst_range, n_ranges, n_different = max(worst_range, off), n_ranges + n, n_different + different
         rows.append(f"| {name} | {path.stat().st_size / 1e6:.1f} | " + " | ".join(cells) + " |")
+        table.show(accuracy_lines(ways, counts, rows, n_ranges, worst_range, n_different))
+    table.keep()
+
+
+def accuracy_lines(ways, counts, rows, n_ranges, worst_range, n_different):
     n_models = len(rows)
-    lines += ["## Accuracy and size", "",
+    lines = ["## Accuracy and size", "",
               "16 samples to measure on, 8 others to compare on. Each cell: relative L2, top-1 agreement, size against",
               "the original, seconds. `onnxfit` steps layers back until its gate (relative L2 10 %) holds on the samples",
               "that it was given; `ort` is `quantize_static` (QDQ, MinMax, per channel) and `quantize_dynamic` (int8).", "",
@@ -165,6 +175,7 @@ def accuracy(binary, work, only, budget, lines):
     lines += ["## MinMax ranges", "",
               f"{n_ranges} values with a range from both tools at the equal method, on the same samples: the largest",
               f"difference is {worst_range:.1e} of the range; {n_different} of them differ by more than 1e-6.", ""]
+    return lines
 
 
 def ranges_apart(binary, model, folder, data, budget):
@@ -181,7 +192,8 @@ def ranges_apart(binary, model, folder, data, budget):
     return worst, n, different
 
 
-def memory_and_time(binary, work, counts, peer_most, budget, lines):
+def memory_and_time(binary, work, counts, peer_most, budget, table):
+    lines = []
     name, path = models(["common_det"])[0]
     lines += ["## Memory and time of calibration", "",
               f"`{name}` (20 MB, 416x416), all values. MB: the largest resident set of any process. Seconds: wall, CPU",
@@ -192,6 +204,9 @@ def memory_and_time(binary, work, counts, peer_most, budget, lines):
         data = work / f"det-{n}"
         write_samples(path, data, n, 3)
         for method in ["minmax", ENTROPY, "percentile"]:
+            if table.is_late():
+                table.left_out.append(f"{n} samples, {method}")
+                continue
             print(f"calibration: {n} samples, {method}", file=sys.stderr, flush=True)
             open_gate = ["--static", "--ranges", method, "--max-drop", "relative-l2=1e9"]
             ours = by_onnxfit(binary, path, work / "det.onnx", data, open_gate, budget)
@@ -201,15 +216,16 @@ def memory_and_time(binary, work, counts, peer_most, budget, lines):
             cell = lambda run: f"{run['mb']:.0f} | {run['seconds']:.1f} ({run['cpu']:.1f})" if run and run["ok"] else "- | -"
             lines.append(f"| {n} | {method} | {cell(ours)} | {cell(theirs) if theirs else 'not tried | not tried'} |")
             print(lines[-1], file=sys.stderr, flush=True)
-    lines.append("")
+            table.show([*lines, ""])
+    table.keep()
 
 
-def divergences(binary, work, budget, lines):
+def divergences(binary, work, budget, table):
     """Kullback-Leibler of both tools' Entropy ranges, measured alike on the values themselves."""
     import onnx
     import onnxruntime as ort
 
-    lines += ["## Entropy", "",
+    lines = ["## Entropy", "",
               "Divergence of what 256 integers of each range leave of a value from the value itself (4096 bins over all",
               "of it, outliers moved to the ends), 8 samples. At least as good: not more than 1 % worse.", "",
               "| model | values | onnxfit at least as good | mean onnxfit | mean ort |", "|---|---:|---:|---:|---:|"]
@@ -247,7 +263,8 @@ def divergences(binary, work, budget, lines):
         good = sum(a <= b * 1.01 + 1e-9 for a, b in pairs)
         means = np.mean(np.array(pairs), axis=0) if pairs else (0, 0)
         lines.append(f"| {name} | {len(pairs)} | {good} | {means[0]:.4f} | {means[1]:.4f} |")
-    lines.append("")
+        table.show([*lines, ""])
+    table.keep()
 
 
 def divergence(numbers, bounds):
@@ -271,9 +288,9 @@ def divergence(numbers, bounds):
     return float((p * np.log(p / q)).sum())
 
 
-def memory_falls(binary, work, budget, lines):
+def memory_falls(binary, work, budget, table):
     """Arena peaks on the CPU provider, measured, beside the twin's word before."""
-    lines += ["## Memory really falls, or it was said that it does not", "",
+    lines = ["## Memory really falls, or it was said that it does not", "",
               "Arena peak of the CPU provider, measured by `onnxfit measure` before and after, and what the tool said",
               "when it quantized: predicted peaks on the CPU provider and on CUDA.", "",
               "| model | way | CPU measured, before -> after MB | CPU predicted | CUDA predicted | direction agrees |",
@@ -303,7 +320,9 @@ def memory_falls(binary, work, budget, lines):
             agrees += ": falls" if cpu["falls"] else ": said before that it does not fall"
         have = " -> ".join("-" if p is None else f"{p / 1e6:.2f}" for p in peaks)
         lines.append(f"| {name} | {scheme[2:]} | {have} | {text(cpu)} | {text(said.get('CUDA'))} | {agrees} |")
-    lines.append("")
+        print(lines[-1], file=sys.stderr, flush=True)
+        table.show([*lines, ""])
+    table.keep()
 
 
 def peak(binary, model, shapes):
@@ -323,6 +342,28 @@ def find_peak(view):
     return max((stage["peak_in_use_bytes"] for stage in stages), default=None)
 
 
+class Table:
+    """The file, written anew with every row."""
+
+    def __init__(self, out, lines, minutes):
+        self.out, self.done, self.part, self.left_out = out, lines, [], []
+        self.end = time.time() + 60 * minutes
+
+    def is_late(self):
+        return time.time() > self.end
+
+    def show(self, lines):
+        self.part = lines
+        missing = ["Not run, for want of time: " + ", ".join(self.left_out) + ".", ""] if self.left_out else []
+        part = self.out.with_suffix(".part")
+        part.write_text("\n".join([*self.done, *lines, *missing]))
+        os.replace(part, self.out)
+
+    def keep(self):
+        self.show(self.part)
+        self.done, self.part = self.done + self.part, []
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
@@ -331,6 +372,7 @@ def main():
     parser.add_argument("--samples", default="4,64,256")
     parser.add_argument("--peer-samples-max", type=int, default=64, help="more samples are not tried with Entropy by the peer")
     parser.add_argument("--budget", type=float, default=900)
+    parser.add_argument("--minutes", type=float, default=60, help="after these nothing new is begun, and that is said")
     parser.add_argument("--parts", default="accuracy,memory,entropy,falls")
     given = parser.parse_args()
     import onnxruntime
@@ -341,17 +383,15 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         parts = given.parts.split(",")
-        if "accuracy" in parts:
-            accuracy(given.binary, work, given.only or ["/"], given.budget, lines)
-        if "memory" in parts:
-            memory_and_time(given.binary, work, [int(n) for n in given.samples.split(",")], given.peer_samples_max, given.budget, lines)
-        if "entropy" in parts:
-            divergences(given.binary, work, given.budget, lines)
+        table = Table(given.out, lines, given.minutes)
         if "falls" in parts:
-            memory_falls(given.binary, work, given.budget, lines)
-    part = given.out.with_suffix(".part")
-    part.write_text("\n".join(lines) + "\n")
-    os.replace(part, given.out)
+            memory_falls(given.binary, work, given.budget, table)
+        if "entropy" in parts:
+            divergences(given.binary, work, given.budget, table)
+        if "accuracy" in parts:
+            accuracy(given.binary, work, given.only or ["/"], given.budget, table)
+        if "memory" in parts:
+            memory_and_time(given.binary, work, [int(n) for n in given.samples.split(",")], given.peer_samples_max, given.budget, table)
 
 
 if __name__ == "__main__":

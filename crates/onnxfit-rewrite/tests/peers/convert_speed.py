@@ -4,7 +4,7 @@
 
 Models are chains of matrix products, made up here. Each conversion is a process of its own that
 runs nothing (`--no-run`): what is timed is reading, converting and writing. The big one has its
-weights in an external file.
+weights in an external file. All of it takes about five minutes on two idle cores.
 """
 
 import argparse
@@ -106,6 +106,7 @@ def main():
                 text.append(f"| {size(model) / 1e6:.0f} MB | {tool} | {seconds:.2f} | {cpu:.2f} | {resident / 1e6:.0f} | "
                             f"{resident / max(1, size(out)):.2f} | {faster:.1f} | {why or error} |")
             print("\n".join(text[-2:]), file=sys.stderr, flush=True)
+            write(arguments.out, text)
     if arguments.big:
         text += ["", "Weights in an external file, larger than protobuf's 2 GiB:", "",
                  "| model | conversion | seconds | CPU seconds | resident MB | largest weight MB | size |", "|---|---|---:|---:|---:|---:|---:|"]
@@ -119,10 +120,14 @@ def main():
                 text.append(f"| {size(model) / 1e9:.1f} GB | {name} | {seconds:.1f} | {cpu:.1f} | {resident / 1e6:.0f} | "
                             f"{4 * SIDE * SIDE / 1e6:.0f} | {why or f'{size(out) / size(model):.3f}'} |")
                 print(text[-1], file=sys.stderr, flush=True)
+                write(arguments.out, text)
                 for part in [out, Path(f"{out}.data")]:
                     part.unlink(missing_ok=True)
-    arguments.out.parent.mkdir(exist_ok=True)
-    arguments.out.write_text("\n".join(text) + "\n")
+
+
+def write(out, text):
+    out.parent.mkdir(exist_ok=True)
+    out.write_text("\n".join(text) + "\n")
 
 
 if __name__ == "__main__":

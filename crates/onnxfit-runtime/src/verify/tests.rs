@@ -54,6 +54,9 @@ fn another_winner_is_told_and_a_tie_is_none() {
     );
     let tie = floats(&[1, 5], &[1.0; 5]);
     assert_eq!(compare(&tie, &tie, Exactness::Half).outputs[0].top1_agreement, None);
+    let map = floats(&[2, 5], &[0.0, 9.0, 1.0, 0.0, 0.0, 1e-3, 2e-3, 0.0, 0.0, 0.0]);
+    let moved = floats(&[2, 5], &[0.0, 9.0, 1.0, 0.0, 0.0, 3e-3, 2e-3, 0.0, 0.0, 0.0]);
+    assert_eq!(compare(&map, &moved, Exactness::Half).outputs[0].top1_agreement, Some(1.0));
 }
 
 #[test]

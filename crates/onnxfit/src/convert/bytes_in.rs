@@ -19,7 +19,7 @@ use crate::verify::{output_view, runtime_error};
 use crate::workplace::Workplace;
 use crate::{Error, Model, Request, weights};
 
-pub use onnxfit_rewrite::uint8_input::{Layout as ByteLayout, Uint8Options as BytesIn};
+pub use onnxfit_rewrite::uint8_input::{Layout as ByteLayout, Resize as ByteResize, Uint8Options as BytesIn};
 
 /// How a model is given an input of bytes.
 #[derive(Clone, Debug)]
@@ -107,34 +107,73 @@ pub fn bytes_in(
 /// Pixels in the layout of the caller, and the floats that the caller made of them so far.
 fn pixels(like: &Tensor, options: &Uint8Options) -> Option<(Tensor, Tensor)> {
     let [rows, channels, height, width] = <[u64; 4]>::try_from(like.shape()).ok()?;
-    let (n_channels, plane) = (usize::try_from(channels).ok()?, usize::try_from(height * width).ok()?);
+    // Pictures that are resized come larger, and not in proportion.
+    let (fed_height, fed_width) = match options.resize {
+        Some(_) => (height + height / 2 + 1, width * 2 + 1),
+        None => (height, width),
+    };
+    let size = |number: u64| usize::try_from(number).ok();
+    let (n_channels, n_planes) = (size(channels)?, size(rows * channels)?);
+    let (plane, fed_plane) = (size(height * width)?, size(fed_height * fed_width)?);
     let byte = |place: usize| (place.wrapping_mul(2_654_435_761) >> 7) as u8;
-    let n_elements = usize::try_from(like.len()).ok()?;
     let of = |numbers: &[f32], channel: usize| numbers.get(channel).or(numbers.first()).copied().unwrap_or(0.0);
-    let floats = (0..n_elements).map(|place| {
-        let channel = place / plane.max(1) % n_channels.max(1);
-        let value = f32::from(byte(place)) / options.scale - of(&options.mean, channel);
-        f64::from(value / of(&options.deviation, channel))
-    });
-    let floats: Vec<f64> = floats.collect();
+    let mut floats: Vec<f64> = Vec::with_capacity(n_planes * plane);
+    for at in 0..n_planes {
+        let picture: Vec<f32> = (0..fed_plane).map(|place| f32::from(byte(at * fed_plane + place))).collect();
+        let picture = match options.resize {
+            Some(_) => resized(&picture, (size(fed_height)?, size(fed_width)?), (size(height)?, size(width)?)),
+            None => picture,
+        };
+        let channel = at % n_channels.max(1);
+        let (mean, deviation) = (of(&options.mean, channel), of(&options.deviation, channel));
+        floats.extend(picture.iter().map(|number| f64::from((number / options.scale - mean) / deviation)));
+    }
     let (shape, bytes): (Vec<u64>, Vec<u8>) = match options.layout {
-        Layout::Nchw => (vec![rows, channels, height, width], (0..n_elements).map(byte).collect()),
+        Layout::Nchw => (vec![rows, channels, fed_height, fed_width], (0..n_planes * fed_plane).map(byte).collect()),
         Layout::Nhwc => {
-            let image = n_channels * plane;
-            let moved = (0..n_elements).map(|place| {
+            let image = n_channels * fed_plane;
+            let moved = (0..n_planes * fed_plane).map(|place| {
                 let (row, rest) = (place / image, place % image);
-                byte(row * image + rest % n_channels * plane + rest / n_channels)
+                byte(row * image + rest % n_channels * fed_plane + rest / n_channels)
             });
-            (vec![rows, height, width, channels], moved.collect())
+            (vec![rows, fed_height, fed_width, channels], moved.collect())
         }
     };
     let floats = Tensor::from_f64(like.element_type(), like.shape().to_vec(), &floats)?.ok()?;
     Some((Tensor::from_bytes(ElementType::Uint8, shape, bytes).ok()?, floats))
 }
 
+/// A plane of another size, linear between the centres of pixels (`half_pixel` of `Resize`).
+fn resized(plane: &[f32], (height, width): (usize, usize), (to_height, to_width): (usize, usize)) -> Vec<f32> {
+    // Of each target pixel the two pixels that it lies between, and how far it is from the first.
+    let between = |size: usize, to_size: usize| -> Vec<(usize, usize, f32)> {
+        let step = size as f32 / to_size as f32;
+        let place = |to: usize| ((to as f32 + 0.5) * step - 0.5).clamp(0.0, (size - 1) as f32);
+        let pair = |place: f32| (place as usize, (place as usize + 1).min(size - 1), place.fract());
+        (0..to_size).map(|to| pair(place(to))).collect()
+    };
+    let (rows, columns) = (between(height, to_height), between(width, to_width));
+    let mut made = Vec::with_capacity(to_height * to_width);
+    for (top, bottom, down) in &rows {
+        for (left, right, aside) in &columns {
+            let on = |row: usize| plane[row * width + left] * (1.0 - aside) + plane[row * width + right] * aside;
+            made.push(on(*top) * (1.0 - down) + on(*bottom) * down);
+        }
+    }
+    made
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plane_of_another_size_is_linear_between_the_centres_of_pixels() {
+        assert_eq!(resized(&[0.0, 10.0], (1, 2), (1, 4)), [0.0, 2.5, 7.5, 10.0]);
+        assert_eq!(resized(&[0.0, 4.0, 8.0, 12.0], (2, 2), (1, 1)), [6.0]);
+        let plane: Vec<f32> = (0..12).map(|number| number as f32).collect();
+        assert_eq!(resized(&plane, (3, 4), (3, 4)), plane);
+    }
 
     #[test]
     fn pixels_hold_the_same_numbers_in_either_layout() {

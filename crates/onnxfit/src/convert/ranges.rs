@@ -148,13 +148,7 @@ fn add(seen: &mut Seen, tensor: &Tensor, target: HalfType) {
 /// The values that nodes of the main graph make and that are or may be float, in file order, with
 /// their bytes.
 pub(crate) fn float_values(model: &GraphModel, inputs: &Tensors) -> Vec<(String, u64)> {
-    let shape = |tensor: &Tensor| tensor.shape().iter().map(|dim| i64::try_from(*dim).unwrap_or(i64::MAX)).collect();
-    let bindings = Bindings {
-        inputs: inputs.iter().map(|(name, tensor)| (name.to_owned(), shape(tensor))).collect(),
-        values: known_numbers(inputs),
-        ..Bindings::default()
-    };
-    let facts = infer(model, &bindings).graph;
+    let facts = infer(model, &bindings(inputs)).graph;
     let nodes = model.graph.nodes().filter(|(_, node)| !node.is("Constant"));
     let outputs = nodes.flat_map(|(_, node)| node.outputs.iter().copied().flatten());
     let floats = outputs.filter_map(|id| {
@@ -165,6 +159,16 @@ pub(crate) fn float_values(model: &GraphModel, inputs: &Tensors) -> Vec<(String,
         is_float.then(|| (model.graph.value(id).name.clone(), bytes))
     });
     floats.collect()
+}
+
+/// What a set of inputs says of sizes.
+pub(crate) fn bindings(inputs: &Tensors) -> Bindings {
+    let shape = |tensor: &Tensor| tensor.shape().iter().map(|dim| i64::try_from(*dim).unwrap_or(i64::MAX)).collect();
+    Bindings {
+        inputs: inputs.iter().map(|(name, tensor)| (name.to_owned(), shape(tensor))).collect(),
+        values: known_numbers(inputs),
+        ..Bindings::default()
+    }
 }
 
 /// Short whole-number inputs may be sizes.

@@ -12,6 +12,7 @@ use onnxfit_onnx::TensorSource;
 use onnxfit_rewrite::half::HalfType;
 
 use crate::changes::BatchSplit;
+use crate::convert::BytesIn;
 use crate::convert::halve::{Halved, Halving, halve};
 use crate::gate::{Gate, Kind};
 use crate::progress::Progress;
@@ -52,7 +53,7 @@ impl Measured<'_> {
             Request { provider: Provider::Cpu, target: None, arena_limit: None, dims, ..self.request.clone() };
         let graph: &GraphModel = self.model.graph();
         let samples = match self.from {
-            VerifyInputs::File(path) => Samples::of_path(path, graph)?,
+            VerifyInputs::File(path) => Samples::of_path(path, graph, &BytesIn::default())?,
             VerifyInputs::Seeded(seed) => Samples::made_up(graph, &request, *seed, 1, diagnostics)?,
         };
         let halving = Halving {
@@ -80,6 +81,27 @@ impl Measured<'_> {
     }
 }
 
+/// Says so if what was written has a higher peak than what was planned, because some `what` stay float.
+pub(super) fn say_if_more(
+    planned: &Twin<'_>,
+    written: &Twin<'_>,
+    (dims, budget): (&BTreeMap<String, i64>, Bytes),
+    what: &str,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    let peak =
+        |twin: &Twin<'_>| twin.ask_sequence(std::slice::from_ref(dims), twin.request_levers(), None).band.expected;
+    let (before, after) = (peak(planned), peak(written));
+    if after > before {
+        let message = format!("{what} that stay float take memory: the peak is {after} where {before} was planned");
+        diagnostics.push(match after > budget {
+            true => Diagnostic::warning("float-takes-more", message)
+                .with_hint("the whole plan may not fit: leave more room"),
+            false => Diagnostic::note("float-takes-more", message),
+        });
+    }
+}
+
 /// Says so if the model that was written takes more than the one that was planned with.
 pub(super) fn compare_with_plan(
     planned: &Twin<'_>,
@@ -90,17 +112,5 @@ pub(super) fn compare_with_plan(
     diagnostics: &mut Vec<Diagnostic>,
 ) {
     let graph = session_graph(&halved.outcome.model, &halved.outcome.source(source), request);
-    let written = Twin::new(&graph.model, request);
-    let peak =
-        |twin: &Twin<'_>| twin.ask_sequence(std::slice::from_ref(dims), twin.request_levers(), None).band.expected;
-    let (before, after) = (peak(planned), peak(&written));
-    if after > before {
-        let message = format!("nodes that stay float take memory: the peak is {after} where {before} was planned");
-        diagnostics.push(match after > budget {
-            true => {
-                Diagnostic::warning("half-takes-more", message).with_hint("the whole plan may not fit: leave more room")
-            }
-            false => Diagnostic::note("half-takes-more", message),
-        });
-    }
+    say_if_more(planned, &Twin::new(&graph.model, request), (dims, budget), "nodes", diagnostics);
 }

@@ -11,9 +11,8 @@ use crate::progress::Progress;
 pub(crate) struct State {
     path: Option<PathBuf>,
     fingerprint: String,
-    group: usize,
-    n_samples: usize,
-    pub(crate) inputs_seen: bool,
+    /// Samples that were seen.
+    pub(crate) n_samples: usize,
     pub(crate) observers: Observers,
 }
 
@@ -28,9 +27,7 @@ impl State {
         let new = Self {
             path: path.map(Path::to_owned),
             fingerprint: fingerprint.to_owned(),
-            group: 0,
             n_samples: 0,
-            inputs_seen: false,
             observers: Observers::new(method),
         };
         let Some(path) = path.filter(|path| path.exists()) else { return Ok(new) };
@@ -41,40 +38,20 @@ impl State {
             Error::Binding(format!("`{}`: {reason}", path.display()), Some(hint))
         };
         let (head, kept) = split(&bytes).ok_or_else(|| refuse("these are no kept ranges".to_owned()))?;
-        let words: Vec<&str> = head.splitn(4, ' ').collect();
-        let [group, n_samples, inputs_seen, made_of] = words.as_slice() else {
-            return Err(refuse("these are no kept ranges".to_owned()));
-        };
-        if *made_of != fingerprint {
+        let (n_samples, made_of) = head.split_once(' ').ok_or_else(|| refuse("these are no kept ranges".to_owned()))?;
+        if made_of != fingerprint {
             return Err(refuse("these ranges are of another model, other samples or another method".to_owned()));
         }
         let observers = Observers::from_bytes(kept).map_err(|error| refuse(error.to_string()))?;
-        let (Ok(group), Ok(n_samples)) = (group.parse(), n_samples.parse()) else {
-            return Err(refuse("these are no kept ranges".to_owned()));
-        };
+        let n_samples = n_samples.parse().map_err(|_| refuse("these are no kept ranges".to_owned()))?;
         progress.said(&format!("going on with the ranges kept in `{}`", path.display()));
-        Ok(Self { group, n_samples, inputs_seen: *inputs_seen == "1", observers, ..new })
-    }
-
-    /// Whether a group is done.
-    pub(crate) fn is_past(&self, group: usize, n_samples: usize) -> bool {
-        group < self.group || (group == self.group && self.n_samples >= n_samples)
-    }
-
-    /// The sample that comes next in a group.
-    pub(crate) fn next_sample(&self, group: usize) -> usize {
-        if group == self.group { self.n_samples } else { 0 }
-    }
-
-    /// A sample was seen.
-    pub(crate) fn done(&mut self, group: usize, sample: usize) {
-        (self.group, self.n_samples) = (group, sample + 1);
+        Ok(Self { n_samples, observers, ..new })
     }
 
     /// Writes all of it, whole or not at all.
     pub(crate) fn keep(&self) -> Result<(), Error> {
         let Some(path) = &self.path else { return Ok(()) };
-        let head = format!("{} {} {} {}", self.group, self.n_samples, u8::from(self.inputs_seen), self.fingerprint);
+        let head = format!("{} {}", self.n_samples, self.fingerprint);
         let mut bytes = (head.len() as u64).to_le_bytes().to_vec();
         bytes.extend(head.as_bytes());
         bytes.extend(self.observers.to_bytes());
@@ -106,12 +83,11 @@ mod tests {
         let begin = |fingerprint: &str| State::begin(Some(&path), fingerprint, Method::MinMax, &Quiet);
         let mut state = begin("model a").unwrap();
         state.observers.observe("x", &[1.0, 2.0]);
-        state.done(3, 4);
+        state.n_samples = 5;
         state.keep().unwrap();
         let again = begin("model a").unwrap();
         assert_eq!(again.observers, state.observers);
-        assert!(again.is_past(2, 8) && !again.is_past(3, 8) && again.is_past(3, 5));
-        assert_eq!((again.next_sample(3), again.next_sample(4)), (5, 0));
+        assert_eq!(again.n_samples, 5);
         let error = begin("model b").err().unwrap().to_string();
         assert!(error.contains("of another model"), "{error}");
         std::fs::write(&path, "nonsense").unwrap();

@@ -1,0 +1,146 @@
+//! Samples that lie as rows of arrays, or as images in a folder: as many rows of them at once as the
+//! model wants, one by default.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use onnxfit_data::{DataError, ImageLayout, OpenOptions, Source};
+use onnxfit_graph::{Dim, Model as GraphModel, TensorType};
+use onnxfit_rewrite::uint8_input::Uint8Options;
+use onnxfit_runtime::{ElementType, Tensor, Tensors};
+
+/// Sets of inputs out of a source of rows.
+pub(crate) struct Rows {
+    source: Source,
+    n_rows: u64,
+    /// Which field feeds which input, and what that takes.
+    feeds: Vec<Feed>,
+    pixels: Uint8Options,
+}
+
+impl std::fmt::Debug for Rows {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Rows({} of {})", self.n_rows, self.source.len())
+    }
+}
+
+struct Feed {
+    field: String,
+    input: String,
+    wanted: Option<ElementType>,
+}
+
+impl Rows {
+    /// Opens a file or folder and tells which field is which input.
+    pub(crate) fn open(path: &Path, model: &GraphModel, pixels: &Uint8Options) -> Result<Self, DataError> {
+        let graph = &model.graph;
+        let inputs: Vec<(&str, &TensorType)> = graph
+            .required_inputs()
+            .filter_map(|id| Some((graph.value(id).name.as_str(), graph.value(id).ty.as_tensor()?)))
+            .collect();
+        let rank = |ty: &TensorType| Some(ty.shape.as_ref()?.len());
+        let ranks = inputs.iter().filter_map(|(name, ty)| Some(((*name).to_owned(), rank(ty)?))).collect();
+        let image = inputs.iter().find_map(|(_, ty)| Image::of(ty.shape.as_deref()?));
+        let options = OpenOptions {
+            ranks,
+            image_size: image.and_then(|image| image.size),
+            image_layout: image.map_or(ImageLayout::ChannelsFirst, |image| image.layout),
+            is_gray: image.is_some_and(|image| image.is_gray),
+        };
+        let source = Source::open_with(path, &options)?;
+        let first = |ty: &TensorType| match ty.shape.as_ref()?.first()? {
+            Dim::Known(rows) => u64::try_from(*rows).ok().filter(|rows| *rows > 0),
+            _ => None,
+        };
+        let n_rows = inputs.iter().find_map(|(_, ty)| first(ty)).unwrap_or(1);
+        // One input and one field are each other's, whatever they are called; labels feed nothing.
+        let fields: Vec<&str> = source.schema().iter().map(|field| field.name.as_str()).collect();
+        let only = fields.iter().copied().find(|field| !["label", "labels", "target", "y"].contains(field));
+        let feeds = inputs.iter().filter_map(|(name, ty)| {
+            let own = fields.iter().copied().find(|field| field == name);
+            let field = own.or(only.filter(|_| inputs.len() == 1))?;
+            let wanted = ty.element_type.and_then(|element| ElementType::from_onnx(element.number()));
+            Some(Feed { field: field.to_owned(), input: (*name).to_owned(), wanted })
+        });
+        let feeds = feeds.collect();
+        Ok(Self { source, n_rows, feeds, pixels: pixels.clone() })
+    }
+
+    /// How many sets there are; rows that do not fill one are left out.
+    pub(crate) fn len(&self) -> usize {
+        usize::try_from(self.source.len() / self.n_rows).unwrap_or(usize::MAX)
+    }
+
+    /// One set.
+    pub(crate) fn get(&self, index: usize) -> Result<Tensors, DataError> {
+        let first = index as u64 * self.n_rows;
+        let rows: Vec<u64> = (first..first + self.n_rows).collect();
+        let read = self.source.rows(&rows)?;
+        let mut found = Tensors::new();
+        for feed in &self.feeds {
+            let Some(tensor) = read.get(&feed.field) else { continue };
+            let is_pixels = tensor.element_type() == ElementType::Uint8;
+            let fed = match feed.wanted.filter(|wanted| is_pixels && wanted.is_float()) {
+                Some(wanted) => floats(tensor, wanted, &self.pixels).unwrap_or_else(|| tensor.clone()),
+                None => tensor.clone(),
+            };
+            found.insert(feed.input.clone(), fed);
+        }
+        Ok(found)
+    }
+}
+
+/// What images have to look like.
+#[derive(Clone, Copy)]
+struct Image {
+    size: Option<(u32, u32)>,
+    layout: ImageLayout,
+    is_gray: bool,
+}
+
+impl Image {
+    /// Told from the shape of an input of four axes.
+    fn of(shape: &[Dim]) -> Option<Self> {
+        let [_, second, third, fourth] = shape else { return None };
+        let is_channels = |dim: &Dim| matches!(dim, Dim::Known(1 | 3));
+        let size = |dim: &Dim| match dim {
+            Dim::Known(size) => u32::try_from(*size).ok(),
+            _ => None,
+        };
+        let (layout, channels, height, width) = if is_channels(fourth) && !is_channels(second) {
+            (ImageLayout::ChannelsLast, fourth, second, third)
+        } else {
+            (ImageLayout::ChannelsFirst, second, third, fourth)
+        };
+        Some(Self { size: size(height).zip(size(width)), layout, is_gray: matches!(channels, Dim::Known(1)) })
+    }
+}
+
+/// Bytes as the floats that a model takes: `(byte / scale - mean) / deviation`, by channel.
+fn floats(bytes: &Tensor, element_type: ElementType, pixels: &Uint8Options) -> Option<Tensor> {
+    let shape = bytes.shape().to_vec();
+    let size = |axis: usize| shape.get(axis).and_then(|size| usize::try_from(*size).ok()).unwrap_or(1).max(1);
+    let is_last = shape.len() == 4 && size(3) <= 4 && size(1) > 4;
+    let plane = if is_last { 1 } else { size(2) * size(3) };
+    let n_channels = if is_last { size(3) } else { size(1) };
+    let of = |numbers: &[f32], channel: usize| numbers.get(channel).or(numbers.first()).copied().unwrap_or(0.0);
+    let scaled = bytes.bytes()?.iter().enumerate().map(|(place, byte)| {
+        let channel = place / plane % n_channels;
+        let number = f32::from(*byte) / pixels.scale - of(&pixels.mean, channel);
+        f64::from(number / of(&pixels.deviation, channel))
+    });
+    Tensor::from_f64(element_type, shape.clone(), &scaled.collect::<Vec<f64>>())?.ok()
+}
+
+/// What a set of inputs lies in, if not in files of its own: arrays of rows, or images.
+pub(crate) fn is_of_rows(path: &Path) -> bool {
+    let ends_so =
+        |path: &Path, extension: &str| path.extension().is_some_and(|own| own.eq_ignore_ascii_case(extension));
+    if path.is_file() {
+        return ends_so(path, "npy") || ends_so(path, "safetensors");
+    }
+    let Ok(entries) = std::fs::read_dir(path) else { return false };
+    let names: BTreeMap<_, _> = entries.flatten().map(|entry| (entry.path(), ())).collect();
+    let mut paths = names.keys();
+    !names.is_empty() && !paths.any(|path| ends_so(path, "npz"))
+}

@@ -72,8 +72,9 @@ const ZOO: [&str; 30] = [
     "yolov8n",
 ];
 
-/// Writes `results/fp16.md`.
-pub(crate) fn fp16() -> Result<()> {
+/// Writes `results/fp16.md`; what is given goes to the script, such as `--budget 1200` (seconds after
+/// which no new model is begun; an hour if nothing is said).
+pub(crate) fn fp16(more: &[String]) -> Result<()> {
     let home = root().join("target/peers");
     let python = home.join("bin/python");
     if !python.exists() {
@@ -103,6 +104,7 @@ pub(crate) fn fp16() -> Result<()> {
         run("cargo", &[&example[..], &graphs[..]].concat(), &[])?;
         arguments.extend(["--zoo", text(&zoo)?, "--sizes", text(&sizes)?]);
     }
+    arguments.extend(more.iter().map(String::as_str));
     run(text(&python)?, &arguments, &[])
 }
 

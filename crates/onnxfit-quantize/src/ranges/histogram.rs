@@ -33,7 +33,8 @@ impl Histogram {
             // Rounded down; `as` takes what is past an integer to its end, and NaN to zero.
             let scaled = f64::from(number) * steps;
             let toward_zero = scaled as i32;
-            let bin = toward_zero - i32::from(scaled < f64::from(toward_zero)) + HALF as i32;
+            let down = toward_zero.saturating_sub(i32::from(scaled < f64::from(toward_zero)));
+            let bin = down.saturating_add(HALF as i32);
             (bin.max(0) as usize).min(N_BINS - 1)
         };
         // Equal numbers follow each other: with two counts in turn none waits for the one before.

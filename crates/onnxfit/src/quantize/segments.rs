@@ -180,13 +180,16 @@ mod tests {
     fn every_node_is_in_one_piece_and_reads_what_earlier_ones_left() {
         assert_eq!(
             cut(&[("a", 6), ("b", 6), ("c", 2), ("d", 6), ("z", 2)], ""),
-            ["a s: (x) => (a s) keeps a s", "b c: (a) => (b c) keeps a c s", "d e z: (w c a s) => (d z) keeps ",]
+            ["a s: (x) => (a s) keeps a s", "b c: (a) => (b c) keeps a c s", "d e z: (w a c s) => (d z) keeps ",]
         );
     }
 
     #[test]
     fn what_is_not_known_to_be_a_tensor_crosses_no_cut() {
-        assert_eq!(cut(&[("a", 9), ("b", 9), ("z", 1)], "s"), ["a s b c d e z: (x w) => (a b z) keeps "]);
+        assert_eq!(
+            cut(&[("a", 9), ("b", 9), ("z", 1)], "s"),
+            ["a s b c d e: (x w) => (a b d e) keeps d e", "z: (d e) => (z) keeps "]
+        );
     }
 
     #[test]

@@ -137,6 +137,7 @@ pub fn deploy(
     let goal = Goal {
         batch: wanted.as_ref().map(|(_, rows)| *rows),
         may_halve: false,
+        may_round_weights: false,
         half_is_fast: false,
         device_allocator: request.provider == Provider::Cuda,
         prefer: Prefer::Exact,

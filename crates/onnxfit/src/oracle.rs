@@ -99,6 +99,8 @@ impl Oracle for TwinOracle<'_> {
         let twin = match point.precision {
             Precision::Original => Some(&self.original),
             Precision::Half => self.half.as_ref(),
+            Precision::Weights8 => self.rounded[0].get_or_init(|| (self.round)(point.precision)).as_ref(),
+            Precision::Weights4 => self.rounded[1].get_or_init(|| (self.round)(point.precision)).as_ref(),
         };
         let Some(twin) = twin else {
             let never = Bytes(u64::MAX);

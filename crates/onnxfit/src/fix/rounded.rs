@@ -49,7 +49,7 @@ pub(super) fn rounded_twin<'a>(
     let choice: Choice = only.layers().iter().map(|layer| (layer.name.clone(), layer.levels[0])).collect();
     let outcome = only.build(&choice).ok().filter(|_| !choice.is_empty())?;
     let session = session_graph(&outcome.model, &outcome.pieces.source(source), request);
-    Some(Twin::of(Cow::Owned(session.model.into_owned()), request))
+    Some(Twin::of(Cow::Owned(session.model.into_owned()), None, request))
 }
 
 /// Rounds the weights, compares the answers, and writes the model; nothing is written if they move

@@ -275,8 +275,8 @@ fn arena_band<R: Borrow<RunSizes>>(
 
 /// The most that the arena ever held.
 fn held_at_most(outcome: &Outcome, place: Place) -> Bytes {
-    let ends = outcome.runs.iter().map(|run| stats_at(&run.at_end, place).total_allocated_bytes);
-    ends.chain([stats_at(&outcome.load, place).total_allocated_bytes]).max().unwrap_or_default()
+    let runs = outcome.runs.iter().map(|run| stats_at(&run.fullest, place).total_allocated_bytes);
+    runs.chain([stats_at(&outcome.load, place).total_allocated_bytes]).max().unwrap_or_default()
 }
 
 fn breakdown(prediction: &Prediction, load_peak: PeakEvents, arena: Bytes, overhead: Band) -> Breakdown {

@@ -163,6 +163,8 @@ pub struct ArenaSnapshot {
 /// One run.
 #[derive(Clone, Debug)]
 pub struct RunOutcome {
+    /// When the arenas held most: before a shrinkage gave regions back, for within a run they only grow.
+    pub fullest: ArenaSnapshot,
     /// At its end, before the caller releases the outputs; the peak is that of this run alone.
     pub at_end: ArenaSnapshot,
     /// After the caller released them.
@@ -271,6 +273,7 @@ impl RunOutcome {
             device: snapshot.device.map(|device| device.repeated(&begins.counted[1], &began.counted[1])),
         };
         Self {
+            fullest: counted(&self.fullest),
             at_end: counted(&self.at_end),
             released: counted(&self.released),
             host_peak: self.host_peak.later(n_events),
@@ -291,6 +294,7 @@ fn run_once(
     machine.begin_run();
     let sizes = complete(compiled, sizes);
     let result = Frame::run_session(compiled, &sizes, machine);
+    let fullest = machine.snapshot();
     // The caller does not have the outputs yet: they pin their regions.
     if options.shrink_after_run {
         machine.shrink();
@@ -302,7 +306,7 @@ fn run_once(
         Ok(outputs) => outputs.into_iter().for_each(|output| machine.free(output)),
         Err(refused) => *failure = Some(Failure { run: Some(run), ..refused }),
     }
-    RunOutcome { at_end, released: machine.snapshot(), host_peak, device_peak }
+    RunOutcome { fullest, at_end, released: machine.snapshot(), host_peak, device_peak }
 }
 
 /// The sizes of a run, with those that need no shape inference: weights, and the copies that

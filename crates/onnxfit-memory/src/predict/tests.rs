@@ -83,6 +83,10 @@ fn the_peak_of_a_run_with_a_memory_pattern_names_tensors_and_the_gap_between_the
 
 /// A prediction for a graph of fixed shapes on a T4.
 fn on_a_t4(graph: &str) -> Prediction {
+    on_a_t4_with(graph, SessionOptions::default())
+}
+
+fn on_a_t4_with(graph: &str, options: SessionOptions) -> Prediction {
     let model = Model::from_proto(&onnxfit_onnx::text::parse(graph).unwrap()).unwrap();
     let facts = onnxfit_shape::infer(&model, &onnxfit_shape::Bindings::default()).graph;
     let tensor = |id| {
@@ -91,7 +95,19 @@ fn on_a_t4(graph: &str) -> Prediction {
     };
     let sizes = RunSizes { tensors: model.graph.values().map(|(id, _)| tensor(id)).collect(), ..RunSizes::default() };
     let provider = Provider::Cuda { compute_capability: Some((7, 5)) };
-    predict(&model, &vec![sizes; 3], &SessionOptions { provider, ..SessionOptions::default() })
+    predict(&model, &vec![sizes; 3], &SessionOptions { provider, ..options })
+}
+
+#[test]
+fn what_shrinkage_gives_back_at_the_end_of_a_run_was_taken_all_the_same() {
+    let graph = "g (float[64, 1024, 1024] x) => (float[64, 1, 1] y) {
+        a = Relu (x)  b = Exp (a)  y = ReduceMax <axes = [1, 2]> (b)
+    }";
+    let plain = on_a_t4(graph);
+    let shrunk = on_a_t4_with(graph, SessionOptions { shrink_after_run: true, ..SessionOptions::default() });
+    let held = |prediction: &Prediction| prediction.runs.last().unwrap().released.total_allocated_bytes;
+    assert!(held(&shrunk) < Bytes::mib(256) && held(&plain) >= Bytes::mib(512));
+    assert!(shrunk.device.expected >= Bytes::mib(512), "{:?}", shrunk.device);
 }
 
 #[test]

@@ -100,14 +100,14 @@ fn on_a_t4_with(graph: &str, options: SessionOptions) -> Prediction {
 
 #[test]
 fn what_shrinkage_gives_back_at_the_end_of_a_run_was_taken_all_the_same() {
-    let graph = "g (float[64, 1024, 1024] x) => (float[64, 1, 1] y) {
-        a = Relu (x)  b = Exp (a)  y = ReduceMax <axes = [1, 2]> (b)
+    let graph = "g (float[8192, 1] x, float[1, 8192] z) => (float[1, 1] y) {
+        a = MatMul (x, z)  y = ReduceMax <axes = [0, 1]> (a)
     }";
     let plain = on_a_t4(graph);
     let shrunk = on_a_t4_with(graph, SessionOptions { shrink_after_run: true, ..SessionOptions::default() });
     let held = |prediction: &Prediction| prediction.runs.last().unwrap().released.total_allocated_bytes;
-    assert!(held(&shrunk) < Bytes::mib(256) && held(&plain) >= Bytes::mib(512));
-    assert!(shrunk.device.expected >= Bytes::mib(512), "{:?}", shrunk.device);
+    assert!(held(&shrunk) < Bytes::mib(64) && held(&plain) >= Bytes::mib(256), "{} {}", held(&shrunk), held(&plain));
+    assert!(shrunk.device.expected >= Bytes::mib(256), "{:?}", shrunk.device);
 }
 
 #[test]

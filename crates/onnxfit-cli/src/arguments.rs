@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use onnxfit::{ArenaExtendStrategy, Bytes, BytesIn, OptimizationLevel, Provider, Request};
+use onnxfit::{ArenaExtendStrategy, Bytes, BytesIn, OptimizationLevel, Provider, Request, VerifyInputs};
 
 /// The model and the sizes it is asked for.
 #[derive(Clone, Debug, Args)]
@@ -41,6 +41,37 @@ pub(crate) struct MakingArguments {
     /// Install nothing
     #[arg(long)]
     pub(crate) offline: bool,
+}
+
+/// How what was made is proved to answer as the original does.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ProofArguments {
+    /// Inputs for the proof, as an `.npz` file
+    #[arg(long, value_name = "FILE")]
+    inputs: Option<PathBuf>,
+    /// Seed of made-up inputs
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Fill absent weights with random numbers, so that the model can run
+    #[arg(long, value_name = "SEED")]
+    pub(crate) random_weights: Option<u64>,
+    /// Skip the proof
+    #[arg(long)]
+    no_verify: bool,
+    /// Install nothing
+    #[arg(long)]
+    pub(crate) offline: bool,
+}
+
+impl ProofArguments {
+    /// The inputs of the proof, unless it is skipped.
+    pub(crate) fn verify(&self) -> Option<VerifyInputs> {
+        let inputs = || match &self.inputs {
+            Some(path) => VerifyInputs::File(path.clone()),
+            None => VerifyInputs::Seeded(self.seed),
+        };
+        (!self.no_verify).then(inputs)
+    }
 }
 
 /// What ranges are measured and answers compared on.

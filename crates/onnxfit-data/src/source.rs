@@ -33,6 +33,11 @@ pub struct Field {
 }
 
 impl Field {
+    /// Whether it is named as what a model should answer usually is.
+    pub fn is_named_as_target(&self) -> bool {
+        ["label", "labels", "target", "targets", "y"].contains(&self.name.as_str())
+    }
+
     /// Bytes of one sample.
     pub fn sample_bytes(&self) -> u64 {
         self.shape.iter().product::<u64>().saturating_mul(self.element_type.bits()) / 8

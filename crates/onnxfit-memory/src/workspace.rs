@@ -189,8 +189,8 @@ pub(crate) fn needs_no_scratch(node: &Node) -> bool {
     }
 }
 
-/// A table of operators of which nothing more is said: of the standard domain, and contributed ones.
-fn names(standard: &[&'static str], contributed: &[&'static str]) -> Operators<()> {
-    let standard = standard.iter().map(|operator| ("", *operator, ()));
+/// A table of operators of which nothing more is said: lists of the standard domain, and contributed ones.
+fn names(standard: &[&[&'static str]], contributed: &[&'static str]) -> Operators<()> {
+    let standard = standard.iter().copied().flatten().map(|operator| ("", *operator, ()));
     Operators::of(standard.chain(contributed.iter().map(|operator| ("com.microsoft", *operator, ()))))
 }

@@ -3,6 +3,7 @@
 //! Several sessions on one card share its memory but for the context: each gets an equal share, and
 //! the most rows that fit that share, through any order of batches that a server may put together.
 
+pub(crate) mod settings;
 pub(crate) mod signature;
 mod write;
 

@@ -96,20 +96,16 @@ impl Oracle for TwinOracle<'_> {
         if let Some((_, judged)) = self.known.failed.get(&point).filter(|(budget, _)| self.budget <= *budget) {
             return Ok(*judged);
         }
-        let twin = match point.precision {
-            Precision::Original => Some(&self.original),
-            Precision::Half => self.half.as_ref(),
-            Precision::Weights8 => self.rounded[0].get_or_init(|| (self.round)(point.precision)).as_ref(),
-            Precision::Weights4 => self.rounded[1].get_or_init(|| (self.round)(point.precision)).as_ref(),
-        };
-        let Some(twin) = twin else {
+        let Some(twin) = self.twin(point.precision) else {
             let never = Bytes(u64::MAX);
             let peak = Band { low: never, expected: never, high: never };
             return Ok(Judged { point, peak, held: never, fit: Fit::DoesNotFit });
         };
         let runs = self.runs(&point);
-        let free = *self.known.free.entry(point).or_insert_with(|| twin.unhindered(&runs, point.levers));
+        let known = self.known.free.get(&point).copied();
+        let free = known.unwrap_or_else(|| twin.unhindered(&runs, point.levers));
         let brief = twin.brief(&runs, point.levers, self.budget, &free);
+        self.known.free.insert(point, free);
         let fit = if free.is_unsure && brief.fit == Fit::Fits { Fit::Tight } else { brief.fit };
         let judged = Judged { point, peak: brief.band, held: brief.held, fit };
         if fit == Fit::DoesNotFit {

@@ -7,12 +7,12 @@ use onnxfit_base::Bytes;
 use onnxfit_graph::Model as GraphModel;
 use onnxfit_report::fix::VerifyView;
 use onnxfit_runtime::verify::Exactness;
-use onnxfit_runtime::{ArenaConfig, ArenaExtend, ElementType, OptimizationLevel, SessionSpec};
+use onnxfit_runtime::{ArenaConfig, ArenaExtend, ElementType, SessionSpec};
 use onnxfit_shape::{Bindings, infer};
 
 use crate::artifacts::{BatchFile, SessionFile};
 use crate::progress::Progress;
-use crate::request::{self, Provider, Request};
+use crate::request::{Provider, Request};
 use crate::twin::Twin;
 use crate::verify::{Proof, Side, VerifyInputs, inputs, prove};
 use crate::{Error, sizes, weights};
@@ -140,12 +140,7 @@ pub(crate) fn input_shapes(
 /// the fitted model only, for the original is what does not fit under it.
 fn spec(proof: &ProofRequest<'_>, model: &Path, fitted: bool) -> SessionSpec {
     let mut spec = SessionSpec::new(model);
-    spec.optimization = match proof.request.optimization {
-        request::OptimizationLevel::Disable => OptimizationLevel::Disable,
-        request::OptimizationLevel::Basic => OptimizationLevel::Basic,
-        request::OptimizationLevel::Extended => OptimizationLevel::Extended,
-        request::OptimizationLevel::All => OptimizationLevel::All,
-    };
+    spec.optimization = proof.request.optimization.into();
     if fitted {
         spec.mem_pattern = proof.session.session_options.enable_mem_pattern;
         if let Some(arena) = &proof.session.cpu_arena {

@@ -6,6 +6,7 @@ use onnxfit_base::Bytes;
 use onnxfit_hardware::{Target, resolve_target};
 use onnxfit_memory::arena::ArenaExtendStrategy;
 use onnxfit_memory::overhead::CalibrationEntry;
+use onnxfit_plan::Levers;
 use onnxfit_report::check::TargetView;
 
 use crate::Error;
@@ -56,6 +57,17 @@ impl OptimizationLevel {
     }
 }
 
+impl From<OptimizationLevel> for onnxfit_runtime::OptimizationLevel {
+    fn from(level: OptimizationLevel) -> Self {
+        match level {
+            OptimizationLevel::Disable => Self::Disable,
+            OptimizationLevel::Basic => Self::Basic,
+            OptimizationLevel::Extended => Self::Extended,
+            OptimizationLevel::All => Self::All,
+        }
+    }
+}
+
 /// What is asked.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -98,6 +110,18 @@ impl Default for Request {
 }
 
 impl Request {
+    /// The settings of session, arena and runs that it asks for.
+    pub(crate) fn levers(&self) -> Levers {
+        Levers {
+            mem_pattern: self.mem_pattern,
+            same_as_requested: self.arena_extend_strategy == ArenaExtendStrategy::SameAsRequested,
+            device_allocator_for_initializers: self.device_allocator_for_initializers,
+            initial_chunk: self.initial_chunk,
+            dead_per_chunk_max: self.dead_per_chunk_max,
+            shrink_after_run: self.shrink_after_run,
+        }
+    }
+
     /// ONNX Runtime's defaults, no target, no sizes.
     pub fn new(provider: Provider) -> Self {
         Self {

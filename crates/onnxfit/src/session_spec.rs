@@ -3,20 +3,15 @@
 use std::path::Path;
 
 use onnxfit_memory::arena::ArenaExtendStrategy;
-use onnxfit_runtime::{ArenaConfig, ArenaExtend, OptimizationLevel, Provider as RuntimeProvider, SessionSpec};
+use onnxfit_runtime::{ArenaConfig, ArenaExtend, Provider as RuntimeProvider, SessionSpec};
 
 use crate::artifacts;
-use crate::request::{self, Provider, Request};
+use crate::request::{Provider, Request};
 
 /// The session of ONNX Runtime that a request describes.
 pub fn session_spec(model: &Path, request: &Request) -> SessionSpec {
     let mut spec = SessionSpec::new(model);
-    spec.optimization = match request.optimization {
-        request::OptimizationLevel::Disable => OptimizationLevel::Disable,
-        request::OptimizationLevel::Basic => OptimizationLevel::Basic,
-        request::OptimizationLevel::Extended => OptimizationLevel::Extended,
-        request::OptimizationLevel::All => OptimizationLevel::All,
-    };
+    spec.optimization = request.optimization.into();
     spec.mem_pattern = request.mem_pattern;
     spec.intra_op_threads = Some(request.n_threads);
     if request.device_allocator_for_initializers {

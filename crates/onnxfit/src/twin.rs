@@ -257,14 +257,7 @@ impl<'a> Twin<'a> {
 
     /// The levers as the request sets them.
     pub(crate) fn request_levers(&self) -> Levers {
-        Levers {
-            mem_pattern: self.request.mem_pattern,
-            same_as_requested: self.request.arena_extend_strategy == ArenaExtendStrategy::SameAsRequested,
-            device_allocator_for_initializers: self.request.device_allocator_for_initializers,
-            initial_chunk: self.request.initial_chunk,
-            dead_per_chunk_max: self.request.dead_per_chunk_max,
-            shrink_after_run: self.request.shrink_after_run,
-        }
+        self.request.levers()
     }
 
     /// Judges a sequence of runs of different sizes with these settings.

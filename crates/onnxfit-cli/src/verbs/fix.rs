@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use onnxfit::report::html::ReportView;
-use onnxfit::{FixOptions, Model, Prefer, VerifyInputs};
+use onnxfit::{FixOptions, Model, Prefer};
 
-use crate::arguments::{ModelArguments, SessionArguments, request};
+use crate::arguments::{ModelArguments, ProofArguments, SessionArguments, request};
 use crate::output::OutputArguments;
 use crate::progress::Bar;
 
@@ -29,24 +29,11 @@ pub(crate) struct Arguments {
     /// Dimension that the batch is, if its name does not tell
     #[arg(long, value_name = "NAME")]
     batch_dim: Option<String>,
-    /// Inputs for the proof, as an `.npz` file
-    #[arg(long, value_name = "FILE")]
-    inputs: Option<PathBuf>,
-    /// Seed of made-up inputs
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
-    /// Fill absent weights with random numbers, so that the model can run
-    #[arg(long, value_name = "SEED")]
-    random_weights: Option<u64>,
-    /// Skip the proof
-    #[arg(long)]
-    no_verify: bool,
+    #[command(flatten)]
+    proof: ProofArguments,
     /// Rewrite the model even if fields that onnxfit does not know are lost
     #[arg(long)]
     force: bool,
-    /// Install nothing
-    #[arg(long)]
-    offline: bool,
     #[command(flatten)]
     files: OutputArguments,
     /// The answer as JSON (`onnxfit.plan/1`)
@@ -75,17 +62,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
             PreferArgument::Cost => Prefer::Cost,
         },
         batch_dim: arguments.batch_dim.clone(),
-        verify: if arguments.no_verify || arguments.dry_run {
-            None
-        } else {
-            Some(match &arguments.inputs {
-                Some(path) => VerifyInputs::File(path.clone()),
-                None => VerifyInputs::Seeded(arguments.seed),
-            })
-        },
-        random_weights: arguments.random_weights,
+        verify: arguments.proof.verify().filter(|_| !arguments.dry_run),
+        random_weights: arguments.proof.random_weights,
         force: arguments.force,
-        offline: arguments.offline,
+        offline: arguments.proof.offline,
         worker: super::program()?,
     };
     let bar = Bar::new();

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use onnxfit::{Model, SplitOptions, VerifyInputs};
+use onnxfit::{Model, SplitOptions};
 
-use crate::arguments::{ModelArguments, SessionArguments, request};
+use crate::arguments::{ModelArguments, ProofArguments, SessionArguments, request};
 use crate::progress::Bar;
 
 #[derive(Debug, Args)]
@@ -27,21 +27,8 @@ pub(crate) struct Arguments {
     /// The name it is served under; that of the file, or of the folder around a `model.onnx`
     #[arg(long)]
     name: Option<String>,
-    /// Inputs for the proof, as an `.npz` file
-    #[arg(long, value_name = "FILE")]
-    inputs: Option<PathBuf>,
-    /// Seed of made-up inputs
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
-    /// Fill absent weights with random numbers, so that the model can run
-    #[arg(long, value_name = "SEED")]
-    random_weights: Option<u64>,
-    /// Skip the proof
-    #[arg(long)]
-    no_verify: bool,
-    /// Install nothing
-    #[arg(long)]
-    offline: bool,
+    #[command(flatten)]
+    proof: ProofArguments,
     /// The answer as JSON (`onnxfit.split/1`)
     #[arg(long)]
     json: bool,
@@ -50,17 +37,13 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let request = request(&arguments.model, &arguments.session)?;
     let model = Model::open(&arguments.model.model)?;
-    let inputs = match &arguments.inputs {
-        Some(path) => VerifyInputs::File(path.clone()),
-        None => VerifyInputs::Seeded(arguments.seed),
-    };
     let options = SplitOptions {
         n_stages: arguments.stages,
         output: arguments.output.clone().filter(|_| !arguments.dry_run),
         name: arguments.name.clone(),
-        verify: (!arguments.no_verify && !arguments.dry_run).then_some(inputs),
-        random_weights: arguments.random_weights,
-        offline: arguments.offline,
+        verify: arguments.proof.verify().filter(|_| !arguments.dry_run),
+        random_weights: arguments.proof.random_weights,
+        offline: arguments.proof.offline,
         worker: super::program()?,
     };
     let bar = Bar::new();

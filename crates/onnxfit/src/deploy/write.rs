@@ -5,19 +5,20 @@ use std::path::Path;
 use onnxfit_base::{Bytes, Diagnostic};
 use onnxfit_deploy::kubernetes::{self, Deployment, Machines};
 use onnxfit_deploy::sagemaker::{self, Endpoint};
-use onnxfit_deploy::triton::{self, Batching, Level, ModelConfig, Place, Settings};
+use onnxfit_deploy::triton::{self, Batching, ModelConfig, Place};
 use onnxfit_deploy::{dns_label, plain_name};
 use onnxfit_hardware::{Availability, Instance, Target, instances};
 use onnxfit_onnx::{OnnxError, SaveOptions, TensorSource, save};
 use onnxfit_plan::Judged;
 use onnxfit_report::deploy::DeployView;
 
+use super::settings::settings;
 use super::signature::Signature;
 use super::{DeployOptions, KubernetesOptions, SagemakerOptions, repository};
 use crate::artifacts::{Folder, MODEL_FILE};
 use crate::fix::has_external_data;
 use crate::progress::{Progress, Stage};
-use crate::request::{OptimizationLevel, Provider, Request};
+use crate::request::{Provider, Request};
 use crate::{Error, Model, weights};
 
 /// A plan on its way to the disk.
@@ -102,7 +103,6 @@ impl Writing<'_> {
     }
 
     fn config(&self, view: &DeployView, comments: &[String]) -> ModelConfig {
-        let levers = &self.chosen.point.levers;
         let is_cpu = self.request.provider == Provider::Cpu;
         ModelConfig {
             name: view.name.clone(),
@@ -122,20 +122,7 @@ impl Writing<'_> {
                     batching.preferred.dedup();
                     batching
                 }),
-            settings: Settings {
-                mem_pattern: levers.mem_pattern,
-                same_as_requested: levers.same_as_requested,
-                device_allocator_for_initializers: levers.device_allocator_for_initializers,
-                shrink_after_run: levers.shrink_after_run,
-                gpu_mem_limit: self.request.arena_limit,
-                level: match self.request.optimization {
-                    OptimizationLevel::Disable => Level::Disable,
-                    OptimizationLevel::Basic => Level::Basic,
-                    OptimizationLevel::Extended => Level::Extended,
-                    OptimizationLevel::All => Level::All,
-                },
-                intra_op_threads: is_cpu.then_some(self.request.n_threads),
-            },
+            settings: settings(self.request, &self.chosen.point.levers),
         }
     }
 

@@ -54,13 +54,13 @@ impl Rows {
         };
         let n_rows = inputs.iter().find_map(|(_, ty)| first(ty)).unwrap_or(1);
         // One input and one field are each other's, whatever they are called; labels feed nothing.
-        let fields: Vec<&str> = source.schema().iter().map(|field| field.name.as_str()).collect();
-        let only = fields.iter().copied().find(|field| !["label", "labels", "target", "y"].contains(field));
+        let fields = source.schema();
+        let only = fields.iter().find(|field| !field.is_named_as_target());
         let feeds = inputs.iter().filter_map(|(name, ty)| {
-            let own = fields.iter().copied().find(|field| field == name);
+            let own = fields.iter().find(|field| field.name == *name);
             let field = own.or(only.filter(|_| inputs.len() == 1))?;
             let wanted = ty.element_type.and_then(|element| ElementType::from_onnx(element.number()));
-            Some(Feed { field: field.to_owned(), input: (*name).to_owned(), wanted })
+            Some(Feed { field: field.name.clone(), input: (*name).to_owned(), wanted })
         });
         let feeds = feeds.collect();
         Ok(Self { source, n_rows, feeds, pixels: pixels.clone() })

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use onnxfit_base::Diagnostic;
-use onnxfit_deploy::triton::{self, Ensemble, Level, ModelConfig, Place, Settings, Step};
+use onnxfit_deploy::triton::{self, Ensemble, ModelConfig, Place, Step};
 use onnxfit_graph::Model as GraphModel;
 use onnxfit_onnx::{SaveOptions, TensorSource, save};
 use onnxfit_report::split::SplitView;
@@ -16,10 +16,11 @@ use onnxfit_runtime::{SessionSpec, Tensors};
 use super::SplitOptions;
 use super::steps::Whole;
 use crate::artifacts::{Folder, MODEL_FILE};
+use crate::deploy::settings::settings;
 use crate::deploy::signature::Signature;
 use crate::progress::Progress;
 use crate::proof::input_shapes;
-use crate::request::{OptimizationLevel, Provider, Request};
+use crate::request::{Provider, Request};
 use crate::verify::{VerifyInputs, inputs, runtime_error, verify_view};
 use crate::{Error, Model, weights};
 
@@ -109,20 +110,7 @@ impl Writing<'_> {
             inputs: signature.inputs,
             outputs: signature.outputs,
             batching: None,
-            settings: Settings {
-                mem_pattern: self.request.mem_pattern,
-                same_as_requested: false,
-                device_allocator_for_initializers: self.request.device_allocator_for_initializers,
-                shrink_after_run: self.request.shrink_after_run,
-                gpu_mem_limit: self.request.arena_limit,
-                level: match self.request.optimization {
-                    OptimizationLevel::Disable => Level::Disable,
-                    OptimizationLevel::Basic => Level::Basic,
-                    OptimizationLevel::Extended => Level::Extended,
-                    OptimizationLevel::All => Level::All,
-                },
-                intra_op_threads: is_cpu.then_some(self.request.n_threads),
-            },
+            settings: settings(self.request, &self.request.levers()),
         })
         .map_err(|error| refused(&error.to_string()))
     }

@@ -237,7 +237,7 @@ pub(super) fn target_name(model: &GraphModel, schema: &[Field], options: &TrainO
         !inputs.contains(&field.name.as_str()) && !options.map.values().any(|taken| *taken == field.name)
     };
     let free: Vec<&Field> = schema.iter().filter(is_free).collect();
-    let known = free.iter().find(|field| ["label", "labels", "target", "targets", "y"].contains(&field.name.as_str()));
+    let known = free.iter().find(|field| field.is_named_as_target());
     match (known, free.as_slice()) {
         (Some(field), _) | (None, [field]) => Ok(field.name.clone()),
         (None, _) => {

@@ -143,6 +143,6 @@ const CONTRIBUTED: &[&str] = &[
 
 /// Whether an operator's kernel is known to take no scratch.
 pub(super) fn needs_no_scratch(node: &Node) -> bool {
-    static TABLE: LazyLock<Operators<()>> = LazyLock::new(|| crate::workspace::names(STANDARD, CONTRIBUTED));
+    static TABLE: LazyLock<Operators<()>> = LazyLock::new(|| crate::workspace::names(&[STANDARD], CONTRIBUTED));
     TABLE.get(&node.domain, &node.op_type).is_some()
 }

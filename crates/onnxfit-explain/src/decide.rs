@@ -69,6 +69,7 @@ fn is_oom(rule: &Rule, facts: &Facts<'_>) -> Option<bool> {
         Oom::Yes => Some(true),
         Oom::No => Some(false),
         Oom::Unknown => None,
+        Oom::AsConfig if facts.is("unknown_provider_option") => Some(false),
         Oom::AsConfig => says_out_of_memory(facts).then_some(true),
         Oom::AsText => {
             if facts.out_of_memory().is_some() {

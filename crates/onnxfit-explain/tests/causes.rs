@@ -361,3 +361,34 @@ fn calls_no_projection_attention_scores() {
     assert!(says_scores("/layer.0/attention/MatMul"));
     assert!(!says_scores("/layer.0/attention/k_lin/MatMul"));
 }
+
+#[test]
+fn reads_words_and_not_parts_of_words() {
+    let regressor = "An 80MB RandomForestRegressor takes 1.4GB; memory usage stays at 900MB.";
+    assert!(explain(regressor.as_bytes()).causes.iter().all(|cause| cause.id != "runtime_leak_bug"));
+    let changed = "How can I release the arena's GPU memory? I have changed the options in every way.";
+    assert!(explain(changed.as_bytes()).causes.iter().all(|cause| cause.id != "not_oom_shrink_config"));
+    let free = "Before I load a 3.4 GB model to the GPU there are 7 GB free memory, then it is out of memory.";
+    assert_eq!(explain(free.as_bytes()).causes[0].id, "weights_exceed_vram");
+}
+
+#[test]
+fn reads_a_title_that_was_cut_in_the_middle_of_the_message() {
+    let cut = "onnxruntime::BFCArena::AllocateRawInternal(size_t, bool) Failed to alloc\nmy 16 GB cannot run this";
+    assert_eq!(explain(cut.as_bytes()).form, "bfc_cut");
+    let wrapped = "onnxruntime::BFCArena::AllocateRawInternal(size_t, bool) Failed to\nallocate memory for requested buffer of size 1024";
+    assert_eq!(explain(wrapped.as_bytes()).requested_bytes.map(|bytes| bytes.get()), Some(1024));
+}
+
+#[test]
+fn tells_models_that_share_a_card_from_a_tensor_that_is_too_large() {
+    let shared = "onnx runtime error 6: Non-zero status code returned while running Mul node. Name:'Mul_1' Status Message: bfc_arena.cc:368 void* onnxruntime::BFCArena::AllocateRawInternal(size_t, bool) Failed to allocate memory for requested buffer of size 2830172160\nThere are 7 other models hosted on the same server.";
+    assert_eq!(explain(shared.as_bytes()).causes[0].id, "multiple_sessions");
+}
+
+#[test]
+fn knows_an_option_that_the_release_does_not_have() {
+    let unknown = "[ONNXRuntimeError] : 1 : FAIL : provider_options_utils.h:148 Parse Unknown provider option: \"cuda_mem_limit\".";
+    let explanation = explain(unknown.as_bytes());
+    assert_eq!((explanation.causes[0].id, explanation.is_oom), ("misconfigured_options", Some(false)));
+}

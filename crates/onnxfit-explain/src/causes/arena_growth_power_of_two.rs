@@ -43,7 +43,10 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
         facts,
         r"knextpoweroftwo|power[ -]of[ -](?:two|2)|doubl(?:es|ing) (?:the )?(?:memory|allocation|size)|enable_cpu_mem_arena|extend_strategy|(?:asked|request\w*) .{0,40}(?:taken|allocates?|got) "
     ) {
-        return Some(Verdict::words(71, [said]));
+        // Who has set the other strategy already has no doubling.
+        let is_set = words!(facts, r"ksameasrequested|same_as_requested|arena_extend_strategy\W{1,4}1\b").is_some();
+        let speaks_of_doubling = words!(facts, r"knextpoweroftwo|power[ -]of[ -](?:two|2)|doubl\w+").is_some();
+        return Some(Verdict::words(if is_set && !speaks_of_doubling { 61 } else { 71 }, [said]));
     }
     let (model, used) = crate::causes::footprint(&facts.prose)?;
     // Twice the model and more, for a model that is not tiny.

@@ -25,7 +25,7 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
     }
     let release = words!(
         facts,
-        r"shrinkage|retain(?:s|ed|ing)?\b|gives? (?:it |memory )?back|(?:not|never|n't|cannot|can not|no way to|unable to|doesn't|does not) (?:be |been |being |fully |get |all )?(?:releas|free|clear|unload|shrink|go(?:es)? down|com(?:e|es|ing) (?:back )?down|return|drop|decreas)\w*|forever|empty_cache|stays? (?:allocated|high|occupied|constant)|holds? (?:on to|onto) |kept (?:allocated|after)|keep(?:s)? (?:the |all |its )?(?:gpu |video |v)?(?:memory|vram|ram)|(?:releas|free|clear)\w* (?:the )?(?:unused |cached )?(?:gpu )?(?:memory|vram|ram)|after (?:one|a|the) (?:large|big|long|peak)|idle"
+        r"shrinkage|retain(?:s|ed|ing)?\b|gives? (?:it |memory )?back|(?:not|never|n't|cannot|can not|no way to|unable to|doesn't|does not) (?:be |been |being |fully |get |all )?(?:releas|free|clear|unload|shrink|go(?:es)? down|com(?:e|es|ing) (?:back )?down|return|drop|decreas)\w*|forever|empty_cache|stays? (?:allocated|high|occupied|constant)|holds? (?:on to|onto) |kept (?:allocated|after)|keep(?:s)? (?:the |all |its )?(?:gpu |video |v)?(?:memory|vram|ram)|(?:releas\w*|clear\w*|freeing|freed|frees|(?:to|not|n't|and|i) free) (?:up )?(?:the )?(?:unused |cached )?(?:gpu )?(?:memory|vram|ram)|after (?:one|a|the) (?:large|big|long|peak)|idle"
     );
     if let Some(said) = release {
         return Some(Verdict::words(69, [said]));

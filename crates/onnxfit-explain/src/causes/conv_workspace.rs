@@ -60,6 +60,21 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
     if facts.has_machine_message() {
         return None;
     }
+    if words!(facts, r"\bgpu\b|cuda|vram|\bcard\b|onnxruntime-gpu").is_some() {
+        // The search runs once, with the largest workspace that any algorithm asks for.
+        if let Some(said) = words!(
+            facts,
+            r"(?:first (?:time|infer|run|call|image|frame)|(?:first|initial)(?:ly)? infer)[^\n]{0,120}(?:subsequent|afterwards?|then|later|after that)[^\n]{0,60}(?:normal|drop|lower|decreas|falls?|goes down|settle)"
+        ) {
+            return Some(Verdict::words(68, [said]));
+        }
+        if let Some(said) = words!(
+            facts,
+            r"\b(?:u-?net|cnn|resnet\w*|yolo\w*|segmentation|conv\w*)\b[\s\S]{0,300}\b(?:almost|nearly) all (?:of )?(?:the )?(?:available )?(?:gpu )?(?:memory|vram)"
+        ) {
+            return Some(Verdict::words(73, [said]));
+        }
+    }
     let said = words!(
         facts,
         r"exhaustive|cudnn_conv|algo(?:rithm)? (?:search|selection|finding)|(?:cudnn|conv\w*)[^.\n]{0,30} algorithms?\b|conv\w* workspace|workspace size|(?:conv|cudnn)\w* .{0,30}workspace|max_workspace"

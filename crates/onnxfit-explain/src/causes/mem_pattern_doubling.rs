@@ -32,5 +32,7 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
         r"(?:second|2nd|next|another|following) (?:run|image|call|inference|request|time|iteration|batch|input)\b|after (?:the )?first (?:run|image|call|inference|request)|first (?:run|image|call|inference) (?:works|succeeds|is (?:ok|fine))|mem(?:ory)?[ _]pattern"
     )?;
     let first = words!(facts, r"first|once|initially|mem(?:ory)?[ _]pattern")?;
-    Some(Verdict::words(70, [said, first]))
+    // Who has switched it off does not see it.
+    let is_off = words!(facts, r"mem_?pattern\W{1,5}(?:false|0)\b|disable_?mem_?pattern").is_some();
+    Some(Verdict::words(if is_off { 58 } else { 70 }, [said, first]))
 }

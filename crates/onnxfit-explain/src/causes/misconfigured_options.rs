@@ -18,6 +18,11 @@ pub(crate) const RULE: Rule = Rule {
 };
 
 fn judge(facts: &Facts<'_>) -> Option<Verdict> {
+    if let Some(hit) = facts.primary.as_ref().filter(|hit| hit.form == "unknown_provider_option") {
+        let mut verdict = Verdict::of(92, hit);
+        verdict.add(format!("this release has no option of the name `{}`", hit.status));
+        return Some(verdict);
+    }
     if facts.has_machine_message() {
         return None;
     }

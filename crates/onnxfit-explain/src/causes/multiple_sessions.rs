@@ -33,7 +33,7 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
         }
         if let Some(said) = words!(
             facts,
-            r"instance_group|model instances?|(?:several|multiple|many|two|three|four|\d+) (?:models|sessions|instances)|each (?:model|session|instance|worker)|multi-?model"
+            r"instance_group|model instances?|(?:several|multiple|many|two|three|four|\d+) (?:other |different |more )?(?:models|sessions|instances)|other (?:models|sessions) (?:are |is )?(?:also )?(?:hosted|loaded|running|deployed|served)|each (?:model|session|instance|worker)|multi-?model"
         ) {
             return Some(Verdict::words(68, [said, hit.text.clone()]));
         }

@@ -26,6 +26,9 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
     }
     let arena = words!(facts, r"arena|shrink")?;
     let release = words!(facts, r"shrink|releas|free")?;
-    let broke = words!(facts, r"block(?:s|ed|ing)?\b|crash|hang|hung|freez|stuck|deadlock|throws?|exception|error")?;
+    let broke = words!(
+        facts,
+        r"\b(?:block(?:s|ed|ing)?|crash\w*|hang(?:s|ing)?|hung|freez\w*|stuck|deadlock\w*|throws?|thrown|exceptions?|errors?)\b"
+    )?;
     Some(Verdict::words(73, [arena, release, broke]))
 }

@@ -23,7 +23,7 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
     }
     let said = words!(
         facts,
-        r"(?:since|after) (?:upgrad|updat)\w*.{0,60}(?:leak|memory)|regress\w*.{0,60}memory|memory.{0,60}regress|leak.{0,80}(?:fixed in|did not (?:occur|happen) (?:in|with)|not in (?:1|version))|1\.8\.[01]\b.{0,80}leak|leak.{0,80}1\.8\.[01]\b"
+        r"(?:since|after) (?:upgrad|updat)\w*.{0,60}(?:leak|memory)|\bregress(?:ion|ions|ed|es)?\b.{0,60}memory|memory.{0,60}\bregress(?:ion|ions|ed|es)?\b|leak.{0,80}(?:fixed in|did not (?:occur|happen) (?:in|with)|not in (?:1|version))|1\.8\.[01]\b.{0,80}leak|leak.{0,80}1\.8\.[01]\b"
     )?;
     Some(Verdict::words(71, [said]))
 }

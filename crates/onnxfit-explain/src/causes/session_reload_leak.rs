@@ -23,7 +23,7 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
     }
     let said = words!(
         facts,
-        r"re-?load(?:s|ed|ing|model)?\b|(?:re-?)?creat\w+ (?:and (?:destroy|releas|dispos|clos)\w+|(?:a )?(?:new )?sessions? (?:repeatedly|every|each|multiple))|(?:each|every) (?:time|new) .{0,40}(?:session|reload|load)|releasesession|del sess(?:ion)?s?\b|dispos\w+ .{0,80}(?:session|engine|predictor|model|transformer)|\b(?:unload\w*|load(?:ing|_model| model))\b[^.\n]{0,40}\bleak|\bleak\w*[^.\n]{0,40}\b(?:unload\w*|load(?:ing|_model| model))\b|swap(?:ping)? models?|switch(?:ing)? models?"
+        r"re-?load(?:s|ed|ing|model)?\b|(?:re-?)?creat\w+ (?:and (?:destroy|releas|dispos|clos)\w+|(?:a )?(?:new )?sessions? (?:repeatedly|every|each|multiple))|(?:each|every) (?:time|new) .{0,40}(?:session|reload|load)|(?:initiali[sz]\w*|creat\w*|load\w*|open\w*) (?:\w+ ){0,3}(?:sessions?|models?) (?:\w+ )?(?:repeatedly|(?:many|multiple|several) times|in a loop|over and over|again and again)|repeatedly (?:creat|initiali[sz]|load|open)\w*|releasesession|del sess(?:ion)?s?\b|dispos\w+ .{0,80}(?:session|engine|predictor|model|transformer)|\b(?:unload\w*|load(?:ing|_model| model))\b[^.\n]{0,40}\bleak|\bleak\w*[^.\n]{0,40}\b(?:unload\w*|load(?:ing|_model| model))\b|swap(?:ping)? models?|switch(?:ing)? models?"
     )?;
     Some(Verdict::words(70, [said]))
 }

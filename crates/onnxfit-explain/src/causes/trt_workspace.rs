@@ -4,6 +4,7 @@ use crate::advice::{BIGGER_GPU, FREE_THE_CARD, NOT_SAME_AS_REQUESTED, NOT_SHRINK
 use crate::explanation::Memory;
 use crate::facts::Facts;
 use crate::forms::Kind;
+use crate::words::words;
 
 use super::{Oom, Rule, Verdict};
 
@@ -23,7 +24,14 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
         let said = crate::decide::says_out_of_memory(facts) || facts.text.contains("OOM");
         return said.then(|| Verdict::of(60, hit));
     }
-    let hit = facts.out_of_memory()?;
+    let Some(hit) = facts.out_of_memory() else {
+        // No message, but who builds an engine and speaks of its memory means this.
+        let said = words!(
+            facts,
+            r"\b(?:tensorrt|trt)\b[\s\S]{0,300}\b(?:engine (?:creation|build\w*)|tactics?\b|workspace)[\s\S]{0,200}\bmemory|(?:\boom\b|out of memory)[^\n]{0,60}\b(?:tensorrt|trt)\b|\b(?:tensorrt|trt)\b[^\n]{0,60}(?:\boom\b|out of memory)"
+        );
+        return said.filter(|_| !facts.has_machine_message()).map(|said| Verdict::words(68, [said]));
+    };
     if let Some(short) = facts.hit("trt_insufficient_workspace") {
         return Some(Verdict::of(84, short));
     }

@@ -21,7 +21,7 @@ pub(crate) const RULE: Rule = Rule {
 };
 
 fn judge(facts: &Facts<'_>) -> Option<Verdict> {
-    let hit = facts.out_of_memory()?;
+    let Some(hit) = facts.out_of_memory() else { return as_told(facts) };
     if let (Some(model), Some(memory)) = (facts.context.model, facts.context.memory_bytes)
         && model.weights_bytes > memory
     {
@@ -48,4 +48,13 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
         "cuda_call_failure" if hit.expression.contains("cudaMalloc") => Some(Verdict::of(60, hit)),
         _ => None,
     }
+}
+
+/// Where only a person says that memory ran out, while a model of so many gigabytes is loaded.
+fn as_told(facts: &Facts<'_>) -> Option<Verdict> {
+    if facts.has_machine_message() || !crate::decide::says_out_of_memory(facts) {
+        return None;
+    }
+    let said = words!(facts, r"\bload(?:s|ed|ing)?\b[^.\n]{0,30}\b\d+(?:\.\d+)? ?gb\b[^.\n]{0,12}\bmodel")?;
+    Some(Verdict::words(70, [said]))
 }

@@ -36,6 +36,7 @@ mod smi;
 mod status_name;
 mod tensorrt;
 mod type_error;
+mod unknown_option;
 mod wasm;
 
 use std::sync::LazyLock;
@@ -130,6 +131,7 @@ const REGISTRY: &[&[Form]] = &[
     pinned::FORMS,
     shrink_list::FORMS,
     type_error::FORMS,
+    unknown_option::FORMS,
     shape::FORMS,
     protobuf::FORMS,
     not_enough_space::FORMS,

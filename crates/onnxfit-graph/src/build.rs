@@ -26,6 +26,12 @@ impl Graph {
 
     fn build(proto: &GraphProto, outer: &Scope<'_>) -> Result<Self, GraphError> {
         let mut graph = Self { name: proto.name().to_owned(), ..Self::default() };
+        let n_outputs: usize = proto.node.iter().map(|node| node.output.len()).sum();
+        let n_values = proto.input.len() + proto.initializer.len() + n_outputs;
+        graph.names.reserve(n_values);
+        graph.values.reserve(n_values);
+        graph.nodes.reserve(proto.node.len());
+        graph.order.reserve(proto.node.len());
         graph.add_inputs(proto)?;
         graph.add_initializers(proto)?;
         graph.add_nodes(proto, outer)?;

@@ -1,7 +1,9 @@
 //! The values of a graph by name; a copy costs nothing until it changes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use hashbrown::HashMap;
 
 use crate::value::ValueId;
 
@@ -43,6 +45,13 @@ impl Names {
                 table.remove(name);
             }
             None => self.change(name, None),
+        }
+    }
+
+    /// Makes room for so many names more.
+    pub(crate) fn reserve(&mut self, n_names: usize) {
+        if let Some(table) = self.own() {
+            table.reserve(n_names);
         }
     }
 

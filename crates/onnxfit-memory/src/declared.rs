@@ -11,9 +11,9 @@ mod merge;
 mod query;
 mod rules;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use onnxfit_graph::Dim;
 
 use crate::order::{ExecutionOrder, execution_order};

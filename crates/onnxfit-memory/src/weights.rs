@@ -2,8 +2,9 @@
 //!
 //! `session_state_utils.cc:SaveInitializedTensors` and `graph.cc` (ORT 1.31).
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 
+use hashbrown::{HashMap, HashSet};
 use onnxfit_base::Bytes;
 
 use crate::prepack::Buffer;

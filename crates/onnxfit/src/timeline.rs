@@ -1,7 +1,8 @@
 //! The trace of a session as steps and lifetimes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
+use hashbrown::HashMap;
 use onnxfit_base::Bytes;
 use onnxfit_memory::Prediction;
 use onnxfit_memory::program::Place;

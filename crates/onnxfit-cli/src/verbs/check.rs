@@ -41,5 +41,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     }
     arguments.output.write(&ReportView::of_check(&view, &[]), &view.timeline)?;
     super::answer(arguments.json, &view, |mut out| onnxfit::report::check::write_text(&mut out, &view))?;
-    Ok(view.verdict.exit_code())
+    let code = view.verdict.exit_code();
+    if !super::is_captured() {
+        // The process ends with its answer: to take a graph apart first costs a tenth of the time.
+        std::mem::forget((model, view));
+    }
+    Ok(code)
 }

@@ -55,6 +55,11 @@ thread_local! {
     static CAPTURED: RefCell<Option<(String, String)>> = const { RefCell::new(None) };
 }
 
+/// Whether a program asked, which goes on after the answer.
+pub(crate) fn is_captured() -> bool {
+    CAPTURED.with_borrow(Option::is_some)
+}
+
 /// Does something, and keeps the answer that it gives on this thread from stdout.
 pub(crate) fn captured<T>(doing: impl FnOnce() -> T) -> (T, (String, String)) {
     CAPTURED.set(Some(Default::default()));

@@ -3,8 +3,10 @@
 //! common_subexpression_elimination.cc (ORT 1.31), all providers, level 1. Values are numbered in
 //! topological order; the first node of a class represents it. Graph outputs stay.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 
+use hashbrown::HashMap;
 use onnxfit_graph::AttributeValue;
 
 use super::net::{ArgId, Net, Op, OpId};
@@ -15,9 +17,35 @@ use super::{Context, MS, fold};
 struct Key<'a> {
     operator: (&'a str, &'a str),
     inputs: Vec<Option<usize>>,
-    attributes: Vec<(&'a str, Vec<u8>)>,
-    /// Zero, or a number of its own for a node that equals no other.
-    discriminator: usize,
+    attributes: Attributes<'a>,
+}
+
+/// Attributes that are compared bit for bit; all of them are of comparable kinds.
+struct Attributes<'a>(&'a BTreeMap<String, AttributeValue>);
+
+impl PartialEq for Attributes<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        let mut pairs = self.0.iter().zip(other.0);
+        self.0.len() == other.0.len() && pairs.all(|((a, x), (b, y))| a == b && are_equal(x, y))
+    }
+}
+
+impl Eq for Attributes<'_> {}
+
+impl Hash for Attributes<'_> {
+    /// Names and numbers; what is long is left to the comparison.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for (name, value) in self.0 {
+            name.hash(state);
+            match value {
+                AttributeValue::Float(value) => value.to_bits().hash(state),
+                AttributeValue::Int(value) => value.hash(state),
+                AttributeValue::String(value) => value.hash(state),
+                AttributeValue::Ints(values) => values.hash(state),
+                _ => {}
+            }
+        }
+    }
 }
 
 /// Merges equal nodes; returns how many nodes gave way.
@@ -50,7 +78,6 @@ fn number_values(net: &Net, order: &[OpId]) -> (HashMap<ArgId, usize>, Vec<ArgId
     let mut class_of: HashMap<ArgId, usize> = HashMap::new();
     let mut by_key: HashMap<Key<'_>, Vec<Option<(usize, ArgId)>>> = HashMap::new();
     let mut representative: Vec<ArgId> = Vec::new();
-    let mut n_unique = 0;
     for id in order {
         let op = net.op(*id);
         let mut inputs = Vec::with_capacity(op.inputs.len());
@@ -65,24 +92,14 @@ fn number_values(net: &Net, order: &[OpId]) -> (HashMap<ArgId, usize>, Vec<ArgId
         while inputs.last().is_some_and(Option::is_none) {
             inputs.pop();
         }
-        let mut attributes = Some(Vec::new());
-        for (name, value) in &op.attributes {
-            attributes = attributes.zip(bytes_of(value)).map(|(mut list, bytes)| {
-                list.push((name.as_str(), bytes));
-                list
-            });
+        if !can_merge(op) {
+            for arg in op.outputs.iter().flatten() {
+                representative.push(*arg);
+                class_of.insert(*arg, representative.len() - 1);
+            }
+            continue;
         }
-        let mut discriminator = 0;
-        if attributes.is_none() || !can_merge(op) {
-            n_unique += 1;
-            discriminator = n_unique;
-        }
-        let key = Key {
-            operator: (&op.domain, &op.op_type),
-            inputs,
-            attributes: attributes.unwrap_or_default(),
-            discriminator,
-        };
+        let key = Key { operator: (&op.domain, &op.op_type), inputs, attributes: Attributes(&op.attributes) };
         let classes = by_key.entry(key).or_default();
         for (index, arg) in op.outputs.iter().enumerate() {
             if classes.len() <= index {
@@ -105,28 +122,41 @@ fn number_values(net: &Net, order: &[OpId]) -> (HashMap<ArgId, usize>, Vec<ArgId
 
 fn can_merge(op: &Op) -> bool {
     op.bodies.is_empty()
+        && op.attributes.values().all(is_comparable)
         && fold::is_deterministic(&op.domain, &op.op_type)
         && !(op.op_type == "DequantizeLinear" && (op.domain.is_empty() || op.domain == MS))
         && op.op_type != "EPContext"
 }
 
-/// An attribute as comparable bytes; `None` for kinds that are never equal.
-fn bytes_of(value: &AttributeValue) -> Option<Vec<u8>> {
-    Some(match value {
-        AttributeValue::Float(value) => value.to_le_bytes().to_vec(),
-        AttributeValue::Int(value) => value.to_le_bytes().to_vec(),
-        AttributeValue::String(value) => value.to_vec(),
-        AttributeValue::Floats(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        AttributeValue::Ints(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        AttributeValue::Strings(values) => {
-            values.iter().flat_map(|value| [value.as_ref(), &[0][..]].concat()).collect()
+/// Whether an attribute's kind is ever equal; of tensors only single elements are compared.
+fn is_comparable(value: &AttributeValue) -> bool {
+    match value {
+        AttributeValue::Float(_)
+        | AttributeValue::Int(_)
+        | AttributeValue::String(_)
+        | AttributeValue::Floats(_)
+        | AttributeValue::Ints(_)
+        | AttributeValue::Strings(_) => true,
+        AttributeValue::Tensor(tensor) => {
+            tensor.dims == [1] && tensor.inline_bytes().is_ok_and(|bytes| bytes.is_some())
         }
-        // Only single elements are compared.
-        AttributeValue::Tensor(tensor) if tensor.dims == [1] => {
-            let mut bytes = tensor.data_type.unwrap_or(0).to_le_bytes().to_vec();
-            bytes.extend_from_slice(&tensor.inline_bytes().ok()??);
-            bytes
+        _ => false,
+    }
+}
+
+fn are_equal(a: &AttributeValue, b: &AttributeValue) -> bool {
+    match (a, b) {
+        (AttributeValue::Float(a), AttributeValue::Float(b)) => a.to_bits() == b.to_bits(),
+        (AttributeValue::Int(a), AttributeValue::Int(b)) => a == b,
+        (AttributeValue::String(a), AttributeValue::String(b)) => a == b,
+        (AttributeValue::Floats(a), AttributeValue::Floats(b)) => {
+            a.iter().map(|value| value.to_bits()).eq(b.iter().map(|value| value.to_bits()))
         }
-        _ => return None,
-    })
+        (AttributeValue::Ints(a), AttributeValue::Ints(b)) => a == b,
+        (AttributeValue::Strings(a), AttributeValue::Strings(b)) => a == b,
+        (AttributeValue::Tensor(a), AttributeValue::Tensor(b)) => {
+            a.data_type == b.data_type && a.inline_bytes().ok() == b.inline_bytes().ok()
+        }
+        _ => false,
+    }
 }

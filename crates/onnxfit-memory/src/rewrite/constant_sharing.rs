@@ -3,8 +3,7 @@
 //! constant_sharing.cc (ORT 1.31), all providers, level 1; not applied to bodies. It lets equal
 //! nodes be found equal afterwards.
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use onnxfit_onnx::DataType;
 
 use super::Context;

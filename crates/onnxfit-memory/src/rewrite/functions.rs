@@ -7,8 +7,7 @@
 
 mod losses;
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use onnxfit_graph::AttributeValue;
 use onnxfit_onnx::DataType;
 use onnxfit_onnx::proto::TensorProto;

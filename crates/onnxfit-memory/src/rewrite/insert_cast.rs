@@ -3,8 +3,7 @@
 //!
 //! Half-precision nodes that find no provider exist on CUDA too, but rarely.
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use onnxfit_graph::AttributeValue;
 use onnxfit_onnx::DataType;
 

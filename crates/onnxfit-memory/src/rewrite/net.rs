@@ -11,9 +11,10 @@ mod resolve;
 mod topology;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use hashbrown::{HashMap, HashSet};
 use onnxfit_graph::{AttributeValue, Dim, Graph, NodeId, ValueId, ValueType};
 use onnxfit_onnx::proto::TensorProto;
 use onnxfit_onnx::{DataType, TensorSource};

@@ -3,7 +3,7 @@
 //! `Graph::InlineIfSubgraph` (graph.cc, ORT 1.31): the branch's nodes are appended in their
 //! topological order under new names.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use crate::rewrite::content;
 use crate::rewrite::net::{ArgId, Net, Op, OpId};

@@ -1,6 +1,8 @@
 //! Values from which a transpose is reached through nodes that can be transposed.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
+
+use hashbrown::{HashMap, HashSet};
 
 use super::handlers::handler;
 use super::perm::invert;

@@ -90,6 +90,15 @@ pub struct MemoryView {
     pub falls: bool,
 }
 
+/// What one part of the work took.
+#[derive(Clone, Debug, Serialize)]
+pub struct SpentView {
+    /// `preparing`, `float model`, `ranges`, `trials`, `building`, `writing`, `looking at the result`.
+    pub what: &'static str,
+    /// So long.
+    pub seconds: f64,
+}
+
 /// The whole answer.
 #[derive(Clone, Debug, Serialize)]
 pub struct QuantizeView {
@@ -131,6 +140,8 @@ pub struct QuantizeView {
     pub verify: Option<VerifyView>,
     /// More of what was done.
     pub notes: Vec<String>,
+    /// Where time went.
+    pub spent: Vec<SpentView>,
     /// Files written, beside each other.
     pub files: Vec<String>,
     /// Findings.

@@ -10,6 +10,7 @@ mod memory;
 mod method;
 mod search;
 mod segments;
+mod spent;
 mod state;
 mod view;
 mod weight_only;
@@ -33,10 +34,11 @@ use crate::samples::Samples;
 use crate::workplace::Workplace;
 use crate::{Error, Model, Request, weights};
 
-use bench::Bench;
+use bench::{Bench, on_desk};
 use calibrate::{calibrate, ranges_of};
 use method::{Built, Method, Static, quantize_error};
 use search::{Found, search};
+use spent::Spent;
 use weight_only::Weights;
 
 pub use onnxfit_quantize::ranges::Method as RangeMethod;
@@ -120,6 +122,7 @@ pub fn quantize(
         return Err(Error::Binding("a command and its limit belong together".to_owned(), Some(hint)));
     }
     let mut diagnostics = Vec::new();
+    let mut spent = Spent::new();
     refuse_losses(model, options.force, options.random_weights.is_some())?;
     let workplace = Workplace::begin(&options.output, model)?;
     let rewrite = |message: String| Error::Rewrite { message, hint: None };
@@ -155,10 +158,13 @@ pub fn quantize(
     }
     let mut ready = prepared.model;
     let mut preparation = Vec::new();
+    // Ranges are those of the model as it was given: what folding rounds anew is not in them.
+    let mut as_given = None;
     if let Scheme::Static { equalize: evens_out, .. } = &options.scheme {
         let (folded, n_folded) = fold_normalizations(&ready, source.as_ref()).map_err(quantize_error)?;
-        ready = folded;
+        let unfolded = std::mem::replace(&mut ready, folded);
         if n_folded > 0 {
+            as_given = (!evens_out).then_some(unfolded);
             preparation.push(format!("{n_folded} normalizations folded into convolutions"));
         }
         if *evens_out {
@@ -170,6 +176,7 @@ pub fn quantize(
     say_where_kernels_run(request, &options.scheme, &mut diagnostics);
     let gate = options.max_drop.map_or_else(|| Gate::of(Kind::Quantized), Gate::Asked);
     progress.doing("running the float model");
+    spent.on("preparing");
     let bench = Bench::new(
         &original,
         &ready,
@@ -181,6 +188,7 @@ pub fn quantize(
         gate,
         options.metric_command.as_deref(),
     )?;
+    spent.on("float model");
     let mut answer = view::Facts { preparation, ..view::Facts::default() };
     let (found, built) = match &options.scheme {
         Scheme::Static { ranges, activation, weight, symmetry, keep_ranges, .. } => {
@@ -193,12 +201,19 @@ pub fn quantize(
                 excluded: options.exclude.clone(),
             };
             let qdq = Qdq::new(&bench.model, &bench.store, qdq);
-            let seen = calibrate(&bench, &qdq.values(), *ranges, keep_ranges.as_deref(), progress)?;
+            let unfolded = match &as_given {
+                Some(model) => Some(on_desk(model, source.as_ref(), &bench.desk.join("as-given.onnx"))?),
+                None => None,
+            };
+            let measured = unfolded.as_ref().unwrap_or(&bench.model);
+            let seen = calibrate(&bench, measured, &qdq.values(), *ranges, keep_ranges.as_deref(), progress)?;
             let (low, high) = activation.used_range(*symmetry, false);
             let ranges = ranges_of(&seen, usize::try_from(high - low + 1).unwrap_or(256));
             answer.of_ranges(&seen, &ranges);
+            spent.on("ranges");
             let method = Static { qdq, ranges };
             let found = search(&method, &bench, progress)?;
+            spent.on("trials");
             answer.layers = method.layers().to_vec();
             let built = method.build(&found.choice)?;
             (found, built)
@@ -211,6 +226,7 @@ pub fn quantize(
             };
             let method = Dynamic::new(&bench.model, &bench.store, dynamic);
             let found = search(&method, &bench, progress)?;
+            spent.on("trials");
             answer.layers = method.layers().to_vec();
             let built = Method::build(&method, &found.choice)?;
             (found, built)
@@ -220,13 +236,16 @@ pub fn quantize(
             if *compensate {
                 method.compensate(&bench, progress)?;
             }
+            spent.on("ranges");
             let found = search(&method, &bench, progress)?;
+            spent.on("trials");
             answer.layers = method.layers().to_vec();
             let built = method.build(&found.choice)?;
             (found, built)
         }
     };
-    finish(model, request, options, &bench, found, &built, answer, diagnostics, &workplace, progress)
+    spent.on("building");
+    finish(model, request, options, &bench, found, &built, answer, spent, diagnostics, &workplace, progress)
 }
 
 /// On a card integers of values are no gain: the kernels are those of the CPU provider.
@@ -275,6 +294,7 @@ fn finish(
     found: Found,
     built: &Built,
     mut answer: view::Facts,
+    mut spent: Spent,
     mut diagnostics: Vec<Diagnostic>,
     workplace: &Workplace,
     progress: &dyn Progress,
@@ -283,9 +303,12 @@ fn finish(
     let path = workplace.model();
     let has_data_file = bench_has_data_file(model);
     let saved = write(built, bench, &path, has_data_file)?;
+    spent.on("writing");
     answer.kernels = fused::kernels(bench, &path).unwrap_or_default();
     answer.memory = memory::memory(model, &path, request, bench, &mut diagnostics);
     answer.notes.extend(built.notes.iter().cloned());
+    spent.on("looking at the result");
+    answer.spent = spent.into_parts();
     let mut view = view::view(model, options, bench, &found, &saved, answer);
     if found.stop.is_good() {
         view.files = workplace.finish(&options.output, saved.data_name.as_deref())?;

@@ -156,8 +156,8 @@ fn read(file: &Path) -> Result<Tensors, Error> {
 }
 
 const HINT: &str = "calibration data are .npz files with one array for each input of the model, as \
-                    `numpy.savez(\"0.npz\", name=array)` writes them; or .npy or .safetensors files with a row for \
-                    each sample, or a folder of images";
+                    `numpy.savez(\"0.npz\", name=array)` writes them; or .npy, .safetensors, .parquet or .arrow files with a \
+                    row for each sample, or a folder of images";
 
 fn refuse(path: &Path, reason: &str) -> Error {
     Error::Binding(format!("calibration data `{}`: {reason}", path.display()), Some(HINT.to_owned()))

@@ -2,7 +2,7 @@
 
     python peer.py MODEL OUTPUT DATA METHOD RANGES
 
-METHOD: minmax quantizes statically, dynamic dynamically; ranges-minmax, ranges-entropy and
+METHOD: minmax, entropy and percentile quantize statically, dynamic dynamically; ranges-minmax, ranges-entropy and
 ranges-percentile only measure. RANGES: a JSON file for what was measured.
 """
 
@@ -49,9 +49,9 @@ def main():
     names = {i.name for i in ort.InferenceSession(model, providers=["CPUExecutionProvider"]).get_inputs()}
     if method == "dynamic":
         quantize_dynamic(model, output, weight_type=QuantType.QInt8)
-    elif method == "minmax":
+    elif method in METHODS:
         quantize_static(model, output, Reader(data, names), quant_format=QuantFormat.QDQ, per_channel=True,
-                        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
+                        calibrate_method=METHODS[method], activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
     else:
         with tempfile.TemporaryDirectory() as folder:
             calibrator = create_calibrator(model, [], f"{folder}/augmented.onnx",

@@ -12,13 +12,14 @@ output, on ONNX Runtime's CPU provider, with inputs that no tool saw before.
 import argparse
 import json
 import math
-import os
 import re
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from child import measure
 
 TOOLS = ["onnxfit", "onnxfit unseen", "onnxconverter-common", "ort.transformers", "onnxslim", "onnxsim"]
 # Sizes of dimensions that the models leave open, by a part of the path.
@@ -152,28 +153,6 @@ def command(tool, onnxfit, path, out, shapes):
     return [sys.executable, __file__, "convert", tool, path, out]
 
 
-def measure(arguments, timeout):
-    """Runs a program; gives seconds, largest resident set in MB, and why it failed."""
-    with tempfile.TemporaryFile() as log:
-        start = time.perf_counter()
-        child = subprocess.Popen([str(argument) for argument in arguments], stdout=log, stderr=log)
-        deadline = start + timeout
-        while True:
-            pid, status, usage = os.wait4(child.pid, os.WNOHANG)
-            if pid:
-                break
-            if time.perf_counter() > deadline:
-                child.kill()
-                os.wait4(child.pid, 0)
-                return timeout, 0, f"more than {timeout} s"
-            time.sleep(0.005)
-        seconds = time.perf_counter() - start
-        log.seek(0)
-        tail = log.read().decode(errors="replace").strip().splitlines()[-1:]
-        failed = os.waitstatus_to_exitcode(status)
-        return seconds, usage.ru_maxrss / 1000, f"exit {failed}: {' '.join(tail)[:160]}" if failed else ""
-
-
 def size(path):
     return sum(part.stat().st_size for part in [Path(path), Path(f"{path}.data")] if part.exists())
 
@@ -197,8 +176,8 @@ def float_share(path):
 
 def row(tool, onnxfit, name, path, shapes, folder, timeout):
     out = Path(folder) / f"{tool.replace(' ', '-')}.onnx"
-    seconds, megabytes, why = measure(command(tool, onnxfit, path, out, shapes), timeout)
-    found = {"tool": tool, "model": name, "seconds": seconds, "megabytes": megabytes, "ratio": 0.0,
+    seconds, _, resident_bytes, why = measure(command(tool, onnxfit, path, out, shapes), timeout)
+    found = {"tool": tool, "model": name, "seconds": seconds, "megabytes": resident_bytes / 1e6, "ratio": 0.0,
              "loads": False, "runs": False, "right": False, "error": 0.0, "note": why}
     if out.exists() and not why:
         found["ratio"] = size(out) / size(path)

@@ -18,8 +18,12 @@ use crate::gate::{Gate, MaxDrop};
 use crate::samples::Samples;
 use crate::verify::runtime_error;
 
-/// Answers are compared on so many samples.
-const COMPARED_MAX: usize = 8;
+/// Answers are compared on so many samples; where those agree,
+const COMPARED_FIRST: usize = 8;
+/// on so many in all, taken from everywhere among the samples: one in a dozen may be the odd one.
+const COMPARED_MAX: usize = 64;
+/// What the float model's answers to them may take in memory.
+const EXPECTED_BYTES_MAX: usize = 128 << 20;
 /// One layer alone is tried on so many.
 const COMPARED_ALONE_MAX: usize = 2;
 
@@ -54,7 +58,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) samples: &'a Samples,
     pub(crate) gate: Gate,
     pub(crate) judge: Option<Judge>,
-    expected: Vec<Tensors>,
+    /// Numbers of samples, and what the original answers to them.
+    expected: Vec<(usize, Tensors)>,
     client: RefCell<Client>,
 }
 
@@ -72,17 +77,18 @@ impl<'a> Bench<'a> {
         gate: Gate,
         command: Option<&str>,
     ) -> Result<Self, Error> {
-        let path = desk.join("float.onnx");
-        let options = SaveOptions { force_external: true, ..SaveOptions::new(source) };
-        save(&model.to_proto(), &path, &options)?;
-        let file = ModelFile::open(&path)?;
-        let model = GraphModel::from_proto(&file.proto)
-            .map_err(|source| Error::Graph { path: path.clone(), source: Box::new(source) })?;
+        let model = on_desk(model, source, &desk.join("float.onnx"))?;
         let mut client = Client::spawn(worker, &["__worker"]).map_err(runtime_error)?;
         client.open(library, &SessionSpec::new(PathBuf::from(original))).map_err(runtime_error)?;
         let mut expected = Vec::new();
-        for index in 0..samples.len().min(COMPARED_MAX) {
-            expected.push(client.run(&samples.get(index)?).map_err(runtime_error)?.outputs);
+        let mut bytes = 0;
+        for index in compared(samples.len()) {
+            let outputs = client.run(&samples.get(index)?).map_err(runtime_error)?.outputs;
+            bytes += outputs.iter().filter_map(|(_, tensor)| Some(tensor.bytes()?.len())).sum::<usize>();
+            if expected.len() >= COMPARED_FIRST && bytes > EXPECTED_BYTES_MAX {
+                break;
+            }
+            expected.push((index, outputs));
         }
         let judge = match command {
             Some(command) => Some(Judge { command: command.to_owned(), original: ask(command, original)? }),
@@ -122,10 +128,14 @@ impl<'a> Bench<'a> {
     pub(crate) fn compare(&self, path: &Path, alone: bool) -> Result<Tried, Error> {
         let mut client = self.client.borrow_mut();
         client.open(self.library, &SessionSpec::new(PathBuf::from(path))).map_err(runtime_error)?;
-        let n_compared = if alone { COMPARED_ALONE_MAX.min(self.expected.len()) } else { self.expected.len() };
-        let mut comparisons = Vec::new();
-        for (index, expected) in self.expected.iter().take(n_compared).enumerate() {
-            let outputs = client.run(&self.samples.get(index)?).map_err(runtime_error)?.outputs;
+        let n_compared = if alone { COMPARED_ALONE_MAX } else { COMPARED_MAX };
+        let mut comparisons: Vec<Comparison> = Vec::new();
+        for (index, expected) in self.expected.iter().take(n_compared) {
+            // What is bad on the first ones need not be tried on all.
+            if comparisons.len() >= COMPARED_FIRST && comparisons.iter().any(|comparison| !comparison.agrees) {
+                break;
+            }
+            let outputs = client.run(&self.samples.get(*index)?).map_err(runtime_error)?.outputs;
             comparisons.push(self.gate.judge(expected, &outputs));
         }
         let outputs = || comparisons.iter().flat_map(|comparison| &comparison.outputs);
@@ -145,6 +155,23 @@ impl<'a> Bench<'a> {
         }
         Ok(Tried { error, agrees: problem.is_none(), size_bytes: 0, problem, comparisons })
     }
+}
+
+/// The samples to compare on: the first few, then some of the others from everywhere among them.
+fn compared(n_samples: usize) -> impl Iterator<Item = usize> {
+    let n_first = n_samples.min(COMPARED_FIRST);
+    let n_others = n_samples - n_first;
+    let n_more = n_others.min(COMPARED_MAX - COMPARED_FIRST);
+    (0..n_first).chain((0..n_more).map(move |index| n_first + index * n_others / n_more.max(1)))
+}
+
+/// A model whose weights were written beside it.
+pub(crate) fn on_desk(model: &GraphModel, source: &dyn TensorSource, path: &Path) -> Result<GraphModel, Error> {
+    let options = SaveOptions { force_external: true, ..SaveOptions::new(source) };
+    save(&model.to_proto(), path, &options)?;
+    let file = ModelFile::open(path)?;
+    GraphModel::from_proto(&file.proto)
+        .map_err(|source| Error::Graph { path: path.to_owned(), source: Box::new(source) })
 }
 
 /// The number that a command prints for a model: the last one of its output.
@@ -175,4 +202,19 @@ pub(crate) fn file_bytes(proto: &ModelProto) -> u64 {
         own + bodies.map(outside).sum::<u64>()
     }
     proto.encoded_len() as u64 + proto.graph.as_ref().map_or(0, outside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_of_few_samples_are_compared_and_some_from_everywhere_of_many() {
+        assert_eq!(compared(3).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(compared(64).collect::<Vec<_>>(), (0..64).collect::<Vec<_>>());
+        let many: Vec<usize> = compared(1000).collect();
+        assert_eq!((many.len(), &many[..9]), (64, &[0, 1, 2, 3, 4, 5, 6, 7, 8][..]));
+        assert!(many.windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(many[63] > 970, "{}", many[63]);
+    }
 }

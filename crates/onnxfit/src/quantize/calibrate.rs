@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use onnxfit_graph::Model as GraphModel;
 use onnxfit_onnx::DataType;
 use onnxfit_quantize::ranges::{Method, Observer, Observers, Range};
 use onnxfit_runtime::{
@@ -30,17 +31,18 @@ const SEGMENT_BYTES_MAX: u64 = 32 << 20;
 /// What was seen is kept after so many samples.
 const SAMPLES_PER_KEEPING: usize = 8;
 
-/// What was seen of these values over all samples.
+/// What was seen of these values over all samples, in a float model whose weights lie on the desk.
 pub(crate) fn calibrate(
     bench: &Bench<'_>,
+    model: &GraphModel,
     values: &BTreeSet<String>,
     method: Method,
     keep_at: Option<&Path>,
     progress: &dyn Progress,
 ) -> Result<Observers, Error> {
     let samples = bench.samples;
-    let mut chain = Chain::open(bench, values)?;
-    let mut state = State::begin(keep_at, &fingerprint(bench, values, method), method, progress)?;
+    let mut chain = Chain::open(bench, model, values)?;
+    let mut state = State::begin(keep_at, &fingerprint(bench, model, values, method), method, progress)?;
     for index in state.n_samples..samples.len() {
         let (done, total) = (index as u64, samples.len() as u64);
         progress.stage(&Stage::Counted { what: "measuring ranges".to_owned(), done, total });
@@ -78,17 +80,17 @@ struct Chain {
 }
 
 impl Chain {
-    fn open(bench: &Bench<'_>, values: &BTreeSet<String>) -> Result<Self, Error> {
+    fn open(bench: &Bench<'_>, model: &GraphModel, values: &BTreeSet<String>) -> Result<Self, Error> {
         let library = Library::load(bench.library).map_err(runtime_error)?;
         let first = bench.samples.get(0)?;
-        let made = float_values(&bench.model, &first);
+        let made = float_values(model, &first);
         let watched: Vec<(&str, u64)> = made
             .iter()
             .filter(|(name, _)| values.contains(name))
             .map(|(name, bytes)| (name.as_str(), *bytes))
             .collect();
-        let proto = bench.model.to_proto();
-        let types = types(bench, &first);
+        let proto = model.to_proto();
+        let types = types(model, &first);
         let open = |most_bytes: u64| -> Result<Self, Error> {
             let segments = segments(&proto, &watched, &types, most_bytes);
             let mut specs = Vec::new();
@@ -126,16 +128,17 @@ impl Chain {
 }
 
 /// What is known to be a tensor of some type.
-fn types(bench: &Bench<'_>, sample: &Tensors) -> BTreeMap<String, DataType> {
-    let facts = infer(&bench.model, &bindings(sample)).graph;
-    let known = bench.model.graph.values().filter_map(|(id, value)| {
+fn types(model: &GraphModel, sample: &Tensors) -> BTreeMap<String, DataType> {
+    let facts = infer(model, &bindings(sample)).graph;
+    let known = model.graph.values().filter_map(|(id, value)| {
         let fact = facts.get(id).filter(|fact| fact.kind == Kind::Tensor)?;
         Some((value.name.clone(), fact.element_type?))
     });
     known.collect()
 }
 
-/// Nothing is fused, so that every value is made as the original makes it.
+/// Nothing is fused (level `disable`, as `onnxruntime.quantization` calibrates by default), so that every value
+/// is there and is made as the original makes it.
 pub(super) fn spec(path: &Path) -> SessionSpec {
     SessionSpec {
         optimization: OptimizationLevel::Disable,
@@ -182,8 +185,8 @@ fn on_all_cores<T: Send>(jobs: &mut [T], work: impl Fn(&mut T) + Sync) {
 }
 
 /// What a kept measurement must have been made of, to go on from it.
-fn fingerprint(bench: &Bench<'_>, values: &BTreeSet<String>, method: Method) -> String {
+fn fingerprint(bench: &Bench<'_>, model: &GraphModel, values: &BTreeSet<String>, method: Method) -> String {
     let last = values.last().map(String::as_str).unwrap_or_default();
-    let model_bytes = bench.model.to_proto().encoded_len();
+    let model_bytes = model.to_proto().encoded_len();
     format!("{method:?} {} {} {last} {model_bytes}", bench.samples.text(), values.len())
 }

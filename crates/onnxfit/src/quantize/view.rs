@@ -8,7 +8,7 @@ use onnxfit_quantize::ranges::{Observers, Range};
 use onnxfit_quantize::{Layer, Level, level_of};
 use onnxfit_report::fix::VerifyView;
 use onnxfit_report::quantize::{
-    CalibrationView, CurvePointView, KernelView, LayerView, MemoryView, QuantizeView, RangeView,
+    CalibrationView, CurvePointView, KernelView, LayerView, MemoryView, QuantizeView, RangeView, SpentView,
 };
 
 use super::bench::Bench;
@@ -27,6 +27,7 @@ pub(super) struct Facts {
     pub(super) kernels: BTreeMap<String, usize>,
     pub(super) memory: Vec<MemoryView>,
     pub(super) notes: Vec<String>,
+    pub(super) spent: Vec<SpentView>,
 }
 
 impl Facts {
@@ -90,6 +91,7 @@ pub(super) fn view(
             outputs: worst(&found.tried.comparisons),
         }),
         notes: facts.notes,
+        spent: facts.spent,
         files: Vec::new(),
         diagnostics: Vec::new(),
     }
@@ -137,6 +139,7 @@ pub(super) fn unseen(model: &Model, options: &QuantizeOptions, done: &Unseen) ->
         stop_reason: stop.to_owned(),
         verify: None,
         notes: Vec::new(),
+        spent: Vec::new(),
         files: Vec::new(),
         diagnostics: Vec::new(),
     }

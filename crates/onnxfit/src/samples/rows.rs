@@ -1,4 +1,4 @@
-//! Samples that lie as rows of arrays, or as images in a folder: as many rows of them at once as the
+//! Samples that lie as rows of arrays or tables, or as images in a folder: as many rows of them at once as the
 //! model wants, one by default.
 
 use std::collections::BTreeMap;
@@ -132,15 +132,53 @@ fn floats(bytes: &Tensor, element_type: ElementType, pixels: &Uint8Options) -> O
     Tensor::from_f64(element_type, shape.clone(), &scaled.collect::<Vec<f64>>())?.ok()
 }
 
-/// What a set of inputs lies in, if not in files of its own: arrays of rows, or images.
+/// What a set of inputs lies in, if not in files of its own: arrays or tables of rows, or images.
 pub(crate) fn is_of_rows(path: &Path) -> bool {
     let ends_so =
         |path: &Path, extension: &str| path.extension().is_some_and(|own| own.eq_ignore_ascii_case(extension));
+    // An archive is one set of inputs; any other file that can be read holds rows.
     if path.is_file() {
-        return ends_so(path, "npy") || ends_so(path, "safetensors");
+        return !ends_so(path, "npz");
     }
     let Ok(entries) = std::fs::read_dir(path) else { return false };
     let names: BTreeMap<_, _> = entries.flatten().map(|entry| (entry.path(), ())).collect();
     let mut paths = names.keys();
     !names.is_empty() && !paths.any(|path| ends_so(path, "npz"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::types::Float32Type;
+    use arrow_array::{ArrayRef, Int64Array, ListArray, RecordBatch};
+    use parquet::arrow::ArrowWriter;
+
+    use super::*;
+
+    #[test]
+    fn a_table_is_a_sample_a_row_and_its_labels_feed_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("calib.parquet");
+        let x = (0..5).map(|row| Some([row as f32, 0.5, -1.0].map(Some)));
+        let columns: [(&str, ArrayRef); 2] = [
+            ("features", Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(x))),
+            ("label", Arc::new(Int64Array::from_iter_values(0..5))),
+        ];
+        let table = RecordBatch::try_from_iter(columns).unwrap();
+        let file = std::fs::File::create(&path).unwrap();
+        let mut writer = ArrowWriter::try_new(file, table.schema(), None).unwrap();
+        writer.write(&table).unwrap();
+        writer.close().unwrap();
+
+        assert!(is_of_rows(&path) && !is_of_rows(&folder.path().join("0.npz")));
+        let text = "g (float[n,3] x) => (float[n,3] y) { y = Relu(x) }";
+        let model = GraphModel::from_proto(&onnxfit_onnx::text::parse(text).unwrap()).unwrap();
+        let rows = Rows::open(&path, &model, &Uint8Options::default()).unwrap();
+        assert_eq!(rows.len(), 5);
+        let sample = rows.get(4).unwrap();
+        let fed = sample.get("x").unwrap();
+        assert_eq!((fed.shape(), fed.values().unwrap()), (&[1, 3][..], vec![4.0, 0.5, -1.0]));
+        assert!(sample.get("label").is_none());
+    }
 }

@@ -113,6 +113,16 @@ const RULES: &[(&str, &str, Rule)] = &[
 
 static TABLE: LazyLock<Operators<Rule>> = LazyLock::new(|| Operators::of(RULES.iter().copied()));
 
+/// Whether the kernel hands its copy to `PrePackedWeights`, so that an equal one of another node is used
+/// instead: symmetric filters and widened operands are kept to themselves.
+fn offered(node: &Node, position: usize, buffers: &[Buffer]) -> bool {
+    match &*node.op_type {
+        "QLinearConv" => buffers.iter().any(|buffer| buffer.reserved),
+        "MatMulNBits" => position == 1,
+        operator => !operator.ends_with("LayerNormalization"),
+    }
+}
+
 /// Every packed copy, in node order.
 ///
 /// `outer` holds the constant weights of the graphs around this one, by name.
@@ -137,8 +147,7 @@ pub(crate) fn packed(program: &Program, outer: &BTreeMap<String, OuterWeight>) -
             };
             let buffers = rule(&Asked { node, position, size, constants: &sizes });
             if !buffers.is_empty() {
-                // The kernel for symmetric filters does not offer its copy to others.
-                let shared = node.op_type != "QLinearConv" || buffers.iter().any(|buffer| buffer.reserved);
+                let shared = offered(node, position, &buffers);
                 packed.push(Packed { node: index, weight, identity, buffers, shared });
             }
         }

@@ -2,12 +2,14 @@
 //!
 //! Restated from the ONNX operator schemas (release 1.21) and ONNX Runtime's contributed ones.
 
+mod attention;
 mod broadcast;
 mod contributed;
 mod convolution;
 mod elementwise;
 mod generator;
 mod movement;
+mod q_linear;
 mod quantization;
 mod reduction;
 mod slicing;
@@ -35,6 +37,8 @@ const FAMILIES: &[&[Entry]] = &[
     generator::RULES,
     quantization::RULES,
     contributed::RULES,
+    attention::RULES,
+    q_linear::RULES,
 ];
 
 /// What the operator's rule says; nothing for an operator without one.

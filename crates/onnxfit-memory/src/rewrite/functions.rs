@@ -3,9 +3,10 @@
 //! graph_partitioner.cc (ORT 1.31): after level 1, while nodes are placed, so that the rewrites of
 //! level 1 do not see them; before everything else if the model defines functions of its own. The
 //! functions are those of ONNX's operator definitions. The CPU provider lacks all of these, CUDA
-//! only some. Functions that a model defines itself are not inlined.
+//! only some; others it has, but not for half precision. Functions that a model defines itself are not inlined.
 
 mod losses;
+mod narrow;
 
 use hashbrown::HashMap;
 use onnxfit_graph::AttributeValue;
@@ -41,6 +42,10 @@ fn inline_once(net: &mut Net, context: &Context<'_>) -> usize {
     let on_cpu = context.options.provider == Provider::Cpu;
     let mut n_inlined = 0;
     for id in net.ids().collect::<Vec<_>>() {
+        if on_cpu && narrow::inline(net, id) {
+            n_inlined += 1;
+            continue;
+        }
         let op = net.op(id);
         if !op.domain.is_empty() {
             continue;

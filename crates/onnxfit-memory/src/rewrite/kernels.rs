@@ -75,7 +75,6 @@ const HALF: &[&str] = &[
     "Tile",
     "Transpose",
     "Unsqueeze",
-    "Where",
 ];
 
 /// Whether the CPU provider has a kernel for an operator on these input types.

@@ -192,6 +192,26 @@ PATTERNS = {
         13, "float[N, 8, 64] x", "float[N, 8, 64] y", f"{W}, {SCALARS}",
         "p = Pow(x, two)\n m = ReduceMean<axes = [-1]>(p)\n e = Add(m, eps)\n s = Sqrt(e)\n d = Div(x, s)\n y = Mul(g, d)",
     ),
+    "half_functions_13": (
+        13, "float16[N, 6] x", "float16[N, 6] y", "", "s = Softmax(x)\n l = LogSoftmax<axis = 0>(s)\n r = Relu(l)\n y = LeakyRelu(r)",
+    ),
+    "half_functions_16": (
+        16, "float16[N, 6] x, float16[6] slope", "float16[N, 6] y, bool[N, 6] c", "",
+        "p = PRelu(x, slope)\n l = LeakyRelu<alpha = 0.3>(p)\n c = GreaterOrEqual(l, x)\n y = Elu(l)",
+    ),
+    "half_functions_18": (
+        18, "float16[N, 6] x", "float16[N, 6] y, float16[N, 1] q, float16[N, 1] p", "int64[1] axes = {1}",
+        "a = Softmax(x)\n b = Relu(a)\n c = Elu(b)\n d = Selu(c)\n e = HardSigmoid(d)\n f = Softplus(e)\n g = Softsign(f)\n"
+        "h = ThresholdedRelu(g)\n y = LogSoftmax(h)\n q = ReduceL2(y, axes)\n p = ReduceLogSumExp(y, axes)",
+    ),
+    "half_functions_20": (
+        20, "float16[N, 6] x", "float16[N, 6] y, float16[N, 1] q", "int64[1] axes = {1}",
+        "a = Softmax(x)\n b = Relu(a)\n c = Gelu(b)\n y = HardSwish(c)\n q = ReduceL1(y, axes)",
+    ),
+    "half_fast_gelu": (
+        17, "float16[N, 6] x", "float16[N, 6] y", "float16[6] b",
+        "a = com.microsoft.FastGelu(x, b)\n c = com.microsoft.Gelu(a)\n d = com.microsoft.FastGelu(c)\n y = com.microsoft.QuickGelu(d)",
+    ),
     "half_on_cpu": (
         13, "float16[N, 3, 8, 8] x", "float16[N, 4, 8, 8] y", "float16[4, 3, 1, 1] w, float16[4, 4, 1, 1] w2",
         "c = Conv(x, w)\n r = Relu(c)\n t = Transpose<perm = [0, 1, 3, 2]>(r)\n d = Conv(t, w2)\n u = Unsqueeze_(d)\n y = Sigmoid(d)".replace(

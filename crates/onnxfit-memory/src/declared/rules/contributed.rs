@@ -3,15 +3,21 @@
 use onnxfit_onnx::DataType;
 
 use super::{Entry, broadcast, convolution, elementwise, one, quantization};
-use crate::declared::Shape;
 use crate::declared::query::{Inferred, Query};
 use crate::program::DeclaredDim;
 
 const MS: &str = "com.microsoft";
 
 pub(super) const RULES: &[Entry] = &[
-    (MS, &["Gelu", "FastGelu", "BiasGelu", "QuickGelu", "BiasSoftmax", "BiasSplitGelu", "Inverse"], elementwise::same),
+    (
+        MS,
+        &["Gelu", "FastGelu", "BiasGelu", "QuickGelu", "BiasSoftmax", "Inverse", "GroupNorm", "BiasAdd"],
+        elementwise::same,
+    ),
     (MS, &["SkipLayerNormalization", "SkipSimplifiedLayerNormalization"], skip_layer_normalization),
+    (MS, &["SkipGroupNorm"], skip_group_norm),
+    (MS, &["BiasSplitGelu"], bias_split_gelu),
+    (MS, &["GemmFastGelu"], broadcast::matmul),
     (MS, &["QuantizeLinear"], quantization::quantize),
     (MS, &["DequantizeLinear"], quantization::dequantize),
     (MS, &["FusedConv"], convolution::convolution),
@@ -19,13 +25,35 @@ pub(super) const RULES: &[Entry] = &[
     (MS, &["FusedMatMul", "TransposeMatMul"], fused_matmul),
     (MS, &["MatMulNBits"], matmul_nbits),
     (MS, &["DynamicQuantizeMatMul", "MatMulIntegerToFloat"], matmul_to_float),
-    (MS, &["Attention", "MultiHeadAttention"], attention),
 ];
 
 fn skip_layer_normalization(query: &Query<'_>) -> Vec<Inferred> {
     let like_input = Inferred::new(query.element(0), query.shape_of(0));
-    let statistics = Inferred::new(Some(DataType::Float), None);
+    let statistics = query.shape_of(0).map(|mut shape| {
+        if let Some(last) = shape.last_mut() {
+            *last = DeclaredDim::Value(1);
+        }
+        shape
+    });
+    let statistics = Inferred::new(Some(DataType::Float), statistics);
     vec![like_input.clone(), statistics.clone(), statistics, like_input]
+}
+
+fn skip_group_norm(query: &Query<'_>) -> Vec<Inferred> {
+    let like_input = Inferred::new(query.element(0), query.shape_of(0));
+    vec![like_input.clone(), like_input]
+}
+
+/// Half of the bias wide.
+fn bias_split_gelu(query: &Query<'_>) -> Vec<Inferred> {
+    let shape = query.shape_of(0).filter(|shape| shape.len() == 3).zip(query.shape(1)).map(|(mut shape, bias)| {
+        shape[2] = match bias {
+            [DeclaredDim::Value(width)] => DeclaredDim::Value(width / 2),
+            _ => DeclaredDim::Unknown,
+        };
+        shape
+    });
+    one(Inferred::new(query.element(0), shape))
 }
 
 fn fused_matmul(query: &Query<'_>) -> Vec<Inferred> {
@@ -54,22 +82,6 @@ fn matmul_nbits(query: &Query<'_>) -> Vec<Inferred> {
     let columns = crate::declared::query::number(query.node.int("N", 0));
     let shape = query.shape_of(0).and_then(|mut shape| {
         *shape.last_mut()? = columns;
-        Some(shape)
-    });
-    one(Inferred::new(query.element(0), shape))
-}
-
-/// The projection keeps batch and length; the hidden size is the values' share of the weights.
-fn attention(query: &Query<'_>) -> Vec<Inferred> {
-    let shape = query.shape_of(0).filter(|shape| shape.len() == 3).and_then(|mut shape: Shape| {
-        if query.node.op_type == "Attention" {
-            let DeclaredDim::Value(all) = query.shape(2).or(query.shape(1))?.last()? else { return None };
-            let sizes = query.node.ints("qkv_hidden_sizes");
-            let hidden = sizes.get(2).map_or(all / 3, |size| (*size).max(0) as u64);
-            shape[2] = DeclaredDim::Value(hidden);
-        } else if let Some(value) = query.shape(2).filter(|value| value.len() == 3) {
-            shape[2] = value[2].clone();
-        }
         Some(shape)
     });
     one(Inferred::new(query.element(0), shape))

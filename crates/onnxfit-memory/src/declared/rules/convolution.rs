@@ -26,7 +26,12 @@ fn integer_convolution(query: &Query<'_>) -> Vec<Inferred> {
 
 /// `convPoolShapeInference` with filters in the input at `filters`.
 pub(super) fn windows(query: &Query<'_>, filters: usize) -> Option<Shape> {
-    let (input, weight) = (query.shape(0)?, query.shape(filters)?);
+    windows_of(query, query.shape(0)?, filters)
+}
+
+/// The same on an input of this shape.
+pub(super) fn windows_of(query: &Query<'_>, input: &[DeclaredDim], filters: usize) -> Option<Shape> {
+    let weight = query.shape(filters)?;
     let spatial = input.get(2..).filter(|spatial| !spatial.is_empty())?;
     let kernel = match query.node.ints("kernel_shape") {
         [] => weight.get(2..)?.iter().map(|dim| known(dim).map(|side| side as i64)).collect::<Option<Vec<i64>>>()?,
@@ -38,12 +43,15 @@ pub(super) fn windows(query: &Query<'_>, filters: usize) -> Option<Shape> {
 
 fn pool(query: &Query<'_>) -> Vec<Inferred> {
     let dilates = query.node.op_type != "LpPool" || query.node.opset >= 18;
-    let shape = query.shape(0).and_then(|input| {
-        let spatial = input.get(2..).filter(|spatial| !spatial.is_empty())?;
-        let sides = slide(query.node, spatial, query.node.ints("kernel_shape"), dilates)?;
-        Some(input[..2].iter().cloned().chain(sides).collect::<Shape>())
-    });
+    let shape = query.shape(0).and_then(|input| pooled(query.node, input, dilates));
     vec![Inferred::new(query.element(0), shape.clone()), Inferred::new(Some(DataType::Int64), shape)]
+}
+
+/// Batch and channels, and how often the window fits on each side.
+pub(super) fn pooled(node: &Node, input: &[DeclaredDim], dilates: bool) -> Option<Shape> {
+    let spatial = input.get(2..).filter(|spatial| !spatial.is_empty())?;
+    let sides = slide(node, spatial, node.ints("kernel_shape"), dilates)?;
+    Some(input[..2].iter().cloned().chain(sides).collect())
 }
 
 /// How often a window fits on each side; unknown sides stay unknown.

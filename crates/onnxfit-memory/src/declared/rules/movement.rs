@@ -147,6 +147,12 @@ fn concatenated(query: &Query<'_>) -> Option<Shape> {
     if inputs.len() == 1 {
         return Some(inputs[0].to_vec());
     }
+    joined(&inputs, axis)
+}
+
+/// Parts side by side along this axis.
+pub(super) fn joined(inputs: &[&[DeclaredDim]], axis: usize) -> Option<Shape> {
+    let rank = inputs.first()?.len();
     let mut shape = vec![DeclaredDim::Unknown; rank];
     let mut total = Some(0_u64);
     for input in inputs {

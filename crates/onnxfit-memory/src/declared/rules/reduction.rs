@@ -6,7 +6,7 @@ use onnxfit_onnx::DataType;
 use super::{Entry, one};
 use crate::declared::Shape;
 use crate::declared::query::{Inferred, Query, normalise};
-use crate::program::DeclaredDim;
+use crate::program::{DeclaredDim, Node};
 
 pub(super) const RULES: &[Entry] = &[("", REDUCTIONS, reduce), ("", &["ArgMax", "ArgMin"], arg)];
 
@@ -20,7 +20,12 @@ fn reduced(query: &Query<'_>) -> Option<Shape> {
     if axes.is_empty() && query.node.int("noop_with_empty_axes", 0) != 0 {
         return Some(input.to_vec());
     }
-    let keeps = query.node.int("keepdims", 1) == 1;
+    without(input, &axes, query.node)
+}
+
+/// The shape without these axes, all where none are named; `keepdims` keeps ones in their place.
+pub(super) fn without(input: &[DeclaredDim], axes: &[i64], node: &Node) -> Option<Shape> {
+    let keeps = node.int("keepdims", 1) == 1;
     let axes: Vec<usize> = axes.iter().map(|&axis| normalise(axis, input.len())).collect::<Option<_>>()?;
     let shape = input.iter().enumerate().filter_map(|(at, dim)| {
         let gone = axes.is_empty() || axes.contains(&at);

@@ -18,6 +18,7 @@ mod registry;
 
 mod common_subexpressions;
 mod constant_sharing;
+mod double_pairs;
 mod fold;
 mod functions;
 mod fusion;
@@ -29,6 +30,7 @@ mod rules;
 mod transpose;
 mod unique_dequantize;
 mod weight_bias;
+mod where_dummy;
 
 use std::sync::Arc;
 

@@ -5,6 +5,7 @@
 //! whole, static values pass along shape computations. One file per operator family, one line per
 //! operator in its table.
 
+mod contributed;
 mod data;
 pub(crate) mod layout;
 mod linear;
@@ -105,8 +106,8 @@ fn dim_value(dim: &Dim) -> Option<i64> {
 
 /// The rules of all families; whose domain an operator is of does not matter.
 static TABLE: LazyLock<Operators<Rule>> = LazyLock::new(|| {
-    let families: [&[(&str, Rule)]; 6] =
-        [same::RULES, linear::RULES, layout::RULES, reduce::RULES, data::RULES, sequence::RULES];
+    let families: [&[(&str, Rule)]; 7] =
+        [contributed::RULES, same::RULES, linear::RULES, layout::RULES, reduce::RULES, data::RULES, sequence::RULES];
     // Of two rules of one operator the last counts.
     let rules = families.iter().flat_map(|family| family.iter()).rev();
     Operators::of(rules.map(|(operator, rule)| ("*", *operator, *rule)))

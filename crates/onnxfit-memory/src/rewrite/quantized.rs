@@ -1,14 +1,16 @@
 //! Operators between `DequantizeLinear` and `QuantizeLinear` become quantized ones.
 //!
 //! qdq_s8_to_u8.cc and qdq_selector_action_transformer.cc with its selectors and actions
-//! (ORT 1.31), level 2. On the CPU provider; weight-only products also on CUDA. Not imitated:
-//! `Where`, `Split`, an activation that the quantization makes redundant within a unit.
+//! (ORT 1.31), level 2. On the CPU provider; weight-only products also on CUDA. An activation before
+//! the quantization that it makes redundant is gone by then; any other keeps its node as it is.
 
-use onnxfit_graph::{AttributeValue, Dim};
+mod weight_only;
+
 use onnxfit_onnx::DataType;
 use onnxfit_onnx::proto::TensorProto;
 
 use super::content;
+use super::double_pairs::are_paired;
 use super::net::{ArgId, Net, Op, OpId};
 use super::{Context, MS, Provider};
 use crate::releases::{FormerRule, holds};
@@ -115,16 +117,19 @@ pub(super) fn replace_units(net: &mut Net, context: &Context<'_>) -> usize {
         let on_cpu = op.provider == Some(Provider::Cpu);
         let unit = Unit::of(net, id);
         let done = match op.op_type.as_str() {
-            _ if unit.before.is_empty() => false,
+            _ if unit.before.is_empty() || is_before_activation(net, id) => false,
             "Conv" if on_cpu => conv(net, id, &unit, any_bias),
-            "MatMul" => (on_cpu && matmul(net, id, &unit)) || weight_only(net, id, &unit),
-            "Gemm" => (on_cpu && gemm(net, id, &unit)) || weight_only(net, id, &unit),
+            "MatMul" => (on_cpu && matmul(net, id, &unit)) || weight_only::product(net, id, &unit),
+            "Gemm" => (on_cpu && gemm(net, id, &unit)) || weight_only::product(net, id, &unit),
             "AveragePool" | "GlobalAveragePool" | "Sigmoid" | "LeakyRelu" | "Softmax" if on_cpu => {
                 unit.is_whole(net, id, Some(1)) && unit.is_uniform(net) && plain(net, id, &unit, false)
             }
             "Add" | "Mul" if on_cpu => {
                 unit.is_whole(net, id, None) && unit.is_uniform(net) && plain(net, id, &unit, false)
             }
+            "Where" if on_cpu => unit.is_whole(net, id, Some(2)) && unit.is_uniform(net) && choose(net, id, &unit),
+            "Split" if on_cpu => split(net, id, &unit),
+            "ArgMax" if on_cpu => drop_before(net, id, &unit),
             "Concat" if on_cpu => unit.is_whole(net, id, None) && unit.is_uniform(net) && plain(net, id, &unit, true),
             "DepthToSpace" | "Resize" | "MaxPool" | "ReduceMax" | "ReduceMin" | "Expand" | "Flatten" | "Gather"
             | "GatherElements" | "Reshape" | "Slice" | "Squeeze" | "Tile" | "Transpose" | "Unsqueeze"
@@ -265,9 +270,10 @@ fn gemm(net: &mut Net, id: OpId, unit: &Unit) -> bool {
         && eight(1)
         && (n_inputs < 3
             || (unit.input_type(net, 2) == Some(DataType::Int32) && net.op(id).float("beta").unwrap_or(1.0) == 1.0));
+    let has_zeros = unit.before.iter().take(2).all(|(_, id)| net.op(*id).input(2).is_some());
     let quantized =
         unit.after.is_empty() || (unit.is_whole(net, id, None) && unit.output_type(net) == unit.input_type(net, 0));
-    if !fits || !quantized {
+    if !fits || !quantized || !has_zeros {
         return false;
     }
     let mut inputs: Vec<Option<ArgId>> = unit.before.iter().take(2).flat_map(|(_, id)| triple(net, *id)).collect();
@@ -280,22 +286,94 @@ fn gemm(net: &mut Net, id: OpId, unit: &Unit) -> bool {
     true
 }
 
+/// `QLinearWhere`: the condition stays as it is.
+fn choose(net: &mut Net, id: OpId, unit: &Unit) -> bool {
+    let mut inputs = vec![net.op(id).input(0)];
+    inputs.extend(unit.before.iter().flat_map(|(_, id)| triple(net, *id)));
+    inputs.extend(output_parameters(net, unit));
+    replace(net, id, unit, MS, "QLinearWhere", inputs);
+    true
+}
+
+/// Whether the one reader is an activation with one reader of its own: then its quantization counts,
+/// and only if it makes the activation redundant.
+fn is_before_activation(net: &Net, id: OpId) -> bool {
+    let Some(next) = net.first_child(id).filter(|_| net.n_output_edges(id) == 1) else { return false };
+    matches!(net.op(next).op_type.as_str(), "Relu" | "Clip")
+        && net.n_output_edges(next) == 1
+        && !net.makes_graph_output(next)
+}
+
+/// One constant number at this place.
+fn single(net: &Net, id: OpId, slot: usize) -> Option<&TensorProto> {
+    let tensor: &TensorProto = net.input_constant(id, slot)?;
+    (content::count(&tensor.dims) == 1 && tensor.dims.len() <= 1).then_some(tensor)
+}
+
+/// Parts of a quantized value are quantized alike.
+fn split(net: &mut Net, id: OpId, unit: &Unit) -> bool {
+    let [(0, before)] = unit.before.as_slice() else { return false };
+    let before = *before;
+    let input = unit.input_type(net, 0);
+    let alike = |net: &Net, quantize: OpId| {
+        net.op(quantize).output(0).and_then(|arg| net.arg(arg).elem) == input && are_paired(net, before, quantize)
+    };
+    if !unit.is_whole(net, id, Some(1)) || !unit.after.iter().all(|quantize| alike(net, *quantize)) {
+        return false;
+    }
+    let outputs: Vec<Option<ArgId>> = net.op(id).outputs.clone();
+    let quantized = net.op(before).input(0);
+    net.set_input(id, 0, quantized);
+    for (index, output) in outputs.into_iter().enumerate() {
+        let Some(reading) = output.and_then(|output| net.arg(output).uses.first().copied()) else { continue };
+        let result = net.op(reading.op).output(0);
+        net.remove_op(reading.op);
+        net.set_output(id, index, result);
+    }
+    if !net.has_output_edges(before) {
+        net.remove_op(before);
+    }
+    true
+}
+
+/// The place of the largest element is that of the largest quantized one.
+fn drop_before(net: &mut Net, id: OpId, unit: &Unit) -> bool {
+    let [(0, before)] = unit.before.as_slice() else { return false };
+    let before = *before;
+    let eight = matches!(unit.input_type(net, 0), Some(DataType::Int8 | DataType::Uint8));
+    let known =
+        single(net, before, 1).is_some() && (net.op(before).input(2).is_none() || single(net, before, 2).is_some());
+    if !unit.is_unshared(net, 1) || !eight || !known {
+        return false;
+    }
+    let quantized = net.op(before).input(0);
+    net.set_input(id, 0, quantized);
+    net.remove_op(before);
+    true
+}
+
 /// Operators that only move elements work on quantized ones as they are.
 fn drop_around(net: &mut Net, id: OpId, unit: &Unit) -> bool {
     let [(0, before)] = unit.before.as_slice() else { return false };
     let (before, Some(after)) = (*before, unit.after.first().copied()) else { return false };
-    let same = |slot: usize| {
-        let bytes = |id: OpId| net.input_constant(id, slot).and_then(|tensor| tensor.inline_bytes().ok().flatten());
-        let (one, other) = (net.op(before).input(slot), net.op(after).input(slot));
-        one == other || (bytes(before).is_some() && bytes(before) == bytes(after))
-    };
     let op = net.op(id);
-    let is_linear = op.op_type == "Resize" && op.string("mode").is_some_and(|mode| mode != "nearest");
+    let text = |name: &str| op.string(name);
+    let computes = op.op_type == "Resize"
+        && (text("mode").is_some_and(|mode| mode != "nearest")
+            || text("coordinate_transformation_mode").is_some_and(|mode| mode == "tf_crop_and_resize"));
+    let orders = matches!(op.op_type.as_str(), "MaxPool" | "ReduceMax" | "ReduceMin");
+    let positive = || single(net, after, 1).and_then(content::first_float).is_some_and(|scale| scale > 0.0);
+    // Wider elements have no such kernel.
+    let wide = matches!(unit.input_type(net, 0), Some(DataType::Int16 | DataType::Uint16))
+        && (orders || matches!(op.op_type.as_str(), "Resize" | "DepthToSpace"));
+    let too_old = op.op_type == "MaxPool" && net.opset() < 12;
     if !unit.is_whole(net, id, Some(1))
         || unit.input_type(net, 0) != unit.output_type(net)
-        || !same(1)
-        || !same(2)
-        || is_linear
+        || !are_paired(net, before, after)
+        || computes
+        || wide
+        || too_old
+        || (orders && !positive())
     {
         return false;
     }
@@ -304,67 +382,6 @@ fn drop_around(net: &mut Net, id: OpId, unit: &Unit) -> bool {
     net.fuse(&[id, after], id);
     if !net.has_output_edges(before) {
         net.remove_op(before);
-    }
-    true
-}
-
-/// A product with a constant weight that is dequantized alone becomes `MatMulNBits`.
-fn weight_only(net: &mut Net, id: OpId, unit: &Unit) -> bool {
-    let [(1, dequantize)] = unit.before.as_slice() else { return false };
-    let dequantize = *dequantize;
-    if !unit.after.is_empty() || !net.has_only_edges(dequantize, 1) || net.op(id).op_type != "MatMul" {
-        return false;
-    }
-    let (Some(weight), Some(scale)) =
-        (net.input_constant(dequantize, 0).cloned(), net.input_constant(dequantize, 1).cloned())
-    else {
-        return false;
-    };
-    let bits = match weight.element_type() {
-        Ok(DataType::Int4 | DataType::Uint4) => 4,
-        Ok(DataType::Int8 | DataType::Uint8) => 8,
-        Ok(DataType::Int2 | DataType::Uint2) => 2,
-        _ => return false,
-    };
-    let signed = matches!(weight.element_type(), Ok(DataType::Int4 | DataType::Int8 | DataType::Int2));
-    let Ok(scale_type @ (DataType::Float | DataType::Float16)) = scale.element_type() else { return false };
-    let [k, n] = weight.dims[..] else { return false };
-    let op = net.op(dequantize);
-    let stated = op.int("block_size").filter(|size| *size > 0);
-    let fits = match stated {
-        Some(size) => {
-            op.int("axis") == Some(0)
-                && size >= 16
-                && (size & (size - 1)) == 0
-                && scale.dims == [(k + size - 1) / size, n]
-        }
-        None => scale.dims.is_empty() || scale.dims == [n],
-    };
-    if !fits {
-        return false;
-    }
-    let block = stated.unwrap_or(32);
-    let n_blocks = (k + block - 1) / block;
-    let has_zero = op.input(2).is_some() || !signed;
-    let named = |arg: Option<ArgId>| arg.map_or(String::new(), |arg| format!("{}_T", net.arg(arg).name));
-    let names = [named(op.input(0)), named(op.input(1)), named(op.input(2))];
-    let bytes = (block * bits + 7) / 8;
-    let weight = net.add_constant(content::placeholder(&names[0], DataType::Uint8, &[n, n_blocks, bytes]));
-    let scale = net.add_constant(content::placeholder(&names[1], scale_type, &[n * n_blocks]));
-    let mut inputs = vec![net.op(id).input(0), Some(weight), Some(scale)];
-    if has_zero {
-        let dims = [n * ((n_blocks * bits + 7) / 8)];
-        inputs.push(Some(net.add_constant(content::placeholder(&names[2], DataType::Uint8, &dims))));
-    }
-    let new = replace(net, id, unit, MS, "MatMulNBits", inputs);
-    for (name, value) in [("K", k), ("N", n), ("bits", bits), ("block_size", block), ("accuracy_level", 4)] {
-        net.op_mut(new).attributes.insert(name.to_owned(), AttributeValue::Int(value));
-    }
-    let last = Dim::Known(n);
-    if let (Some(output), Some(shape)) = (net.op(new).output(0), net.input_shape(new, 0).map(<[Dim]>::to_vec))
-        && let Some((_, front)) = shape.split_last()
-    {
-        net.arg_mut(output).shape = Some([front, &[last]].concat());
     }
     true
 }

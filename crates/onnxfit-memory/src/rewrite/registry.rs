@@ -32,6 +32,7 @@ const PLACING: &[Transform] = &[transform("InlineFunctions", super::functions::i
 /// Level 1: ONNX operators only, before nodes are placed.
 const LEVEL_1: &[Transform] = &[
     transform("Level1_RuleBasedTransformer", super::rules::level_1),
+    transform("DoubleQDQPairsRemover", super::double_pairs::merge_pairs),
     Transform {
         name: "ConstantSharing",
         run: super::constant_sharing::share_constants,
@@ -48,6 +49,7 @@ const LEVEL_1: &[Transform] = &[
     transform("QDQPropagationTransformer", super::quantize_propagation::propagate),
     transform("WeightBiasQuantization", super::weight_bias::quantize_weights),
     transform("EnsureUniqueDQForNodeUnit", super::unique_dequantize::duplicate_dequantizations),
+    transform("WhereDummyDq", super::where_dummy::dequantize_numbers),
     Transform { name: "TransposeOptimizer", run: super::transpose::level_1, enters_bodies: true, once: true },
 ];
 

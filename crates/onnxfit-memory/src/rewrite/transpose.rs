@@ -2,7 +2,7 @@
 //!
 //! onnx_transpose_optimization.cc, ort_transpose_optimization.cc and transpose_optimizer.cc
 //! (ORT 1.31): level 1 for all providers, level 2 for nodes on the CPU provider; once per level.
-//! Not imitated: looking past `DequantizeLinear`, and mending quantized node units afterwards.
+//! Not imitated: looking past `DequantizeLinear`.
 
 mod cost;
 mod handlers;
@@ -10,6 +10,7 @@ mod leading;
 mod perm;
 mod push;
 mod reshape;
+mod units;
 
 use super::net::{Net, OpId};
 use super::{Context, Provider};
@@ -68,7 +69,7 @@ fn optimize(net: &mut Net, context: &Context<'_>, provider: Option<Provider>) ->
             }
         }
     }
-    n_pushed
+    n_pushed + units::mend(net, provider)
 }
 
 fn process(

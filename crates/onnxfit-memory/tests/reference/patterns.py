@@ -192,6 +192,46 @@ PATTERNS = {
         13, "float[N, 8, 64] x", "float[N, 8, 64] y", f"{W}, {SCALARS}",
         "p = Pow(x, two)\n m = ReduceMean<axes = [-1]>(p)\n e = Add(m, eps)\n s = Sqrt(e)\n d = Div(x, s)\n y = Mul(g, d)",
     ),
+    "qdq_where_number": (
+        17, "uint8[N, 6] x, bool[N, 6] c", "uint8[N, 6] y, uint8[N, 6] v", "float s = {0.1}, uint8 z = {128}, float low = {-9.0}",
+        "a = DequantizeLinear(x, s, z)\n w = Where(c, a, low)\n q = QuantizeLinear(w, s, z)\n d = DequantizeLinear(q, s, z)\n"
+        "p = Where(c, low, d)\n y = QuantizeLinear(p, s, z)\n e = DequantizeLinear(x, s, z)\n f = DequantizeLinear(y, s, z)\n"
+        "t = Where(c, e, f)\n v = QuantizeLinear(t, s, z)",
+    ),
+    "qdq_split_largest": (
+        13, "uint8[N, 6] x", "uint8[N, 3] y, uint8[N, 3] v, int64[N, 1] i", "float s = {0.1}, uint8 z = {128}, int64[2] parts = {3, 3}",
+        "a = DequantizeLinear(x, s, z)\n b, c = Split<axis = 1>(a, parts)\n y = QuantizeLinear(b, s, z)\n v = QuantizeLinear(c, s, z)\n"
+        "d = DequantizeLinear(y, s, z)\n i = ArgMax<axis = 1>(d)",
+    ),
+    "qdq_double": (
+        13, "float[N, 6] x", "float[N, 6] y", "float s = {0.1}, uint8 z = {128}, float t = {0.2}, uint8 u = {100}",
+        "q = QuantizeLinear(x, s, z)\n a = DequantizeLinear(q, s, z)\n i = Identity(a)\n p = QuantizeLinear(i, t, u)\n"
+        "b = DequantizeLinear(p, t, u)\n y = Exp(b)",
+    ),
+    "qdq_empty": (
+        13, "float[N, 6] x, uint8[N, 6] w", "float[N, 6] y", "float s = {0.1}, uint8 z = {128}",
+        "a = DequantizeLinear(w, s, z)\n i = Identity(a)\n p = QuantizeLinear(i, s, z)\n b = DequantizeLinear(p, s, z)\n y = Add(x, b)",
+    ),
+    "qdq_transpose_end": (
+        13, "uint8[N, 6, 4] x, float[N, 4, 6] w", "float[N, 4, 6] y, uint8[N, 6, 4] v", "float s = {0.1}, uint8 z = {128}",
+        "a = DequantizeLinear(x, s, z)\n t = Transpose<perm = [0, 2, 1]>(a)\n y = Softmax<axis = 2>(t)\n"
+        "r = Softmax<axis = 1>(w)\n u = Transpose<perm = [0, 2, 1]>(r)\n v = QuantizeLinear(u, s, z)",
+    ),
+    "qdq_gemm_weight": (
+        17, "float[N, 64] x", "float[N, 32] y", "int8[64, 32] w, float s = {0.1}, int8 z = {0}, float[32] b",
+        "d = DequantizeLinear(w, s, z)\n g = Gemm(x, d, b)\n y = Exp(g)",
+    ),
+    "qdq_before_relu": (
+        17, "uint8[N, 64] x", "float[N, 32] y", "int8[64, 32] w, float s = {0.1}, uint8 z = {128}, int8 k = {0}",
+        "a = DequantizeLinear(x, s, z)\n d = DequantizeLinear(w, s, k)\n g = MatMul(a, d)\n r = Relu(g)\n y = Exp(r)",
+    ),
+    "qlinear_reshape": (
+        17, "uint8[N, S, 8] x, uint8[8] k", "uint8[N, S, 2, 4] y", "float s = {0.1}, uint8 z = {128}, int64 zero = {0}, int64 one = {1}, "
+        "int64[1] front = {0}, int64[1] two = {2}, int64[1] four = {4}",
+        "a = com.microsoft.QLinearAdd(x, s, z, k, s, z, s, z)\n d = DequantizeLinear(a, s, z)\n h = Shape(d)\n n = Gather(h, zero)\n"
+        "m = Gather(h, one)\n nu = Unsqueeze(n, front)\n mu = Unsqueeze(m, front)\n c = Concat<axis = 0>(nu, mu, two, four)\n"
+        "y = Reshape(a, c)",
+    ),
     "half_functions_13": (
         13, "float16[N, 6] x", "float16[N, 6] y", "", "s = Softmax(x)\n l = LogSoftmax<axis = 0>(s)\n r = Relu(l)\n y = LeakyRelu(r)",
     ),

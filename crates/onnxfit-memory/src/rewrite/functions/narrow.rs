@@ -9,7 +9,7 @@ use onnxfit_onnx::DataType;
 use onnxfit_onnx::proto::TensorProto;
 
 use super::super::net::{ArgId, Net, Op, OpId};
-use super::super::{MS, kernels};
+use super::super::{MS, content, kernels};
 
 /// One function.
 struct Function {
@@ -243,10 +243,10 @@ impl<'a> Writer<'a> {
             let number = attribute.or_else(|| default.parse().ok()).unwrap_or(0.0);
             match self.elem.filter(|_| typed) {
                 Some(elem) if elem == DataType::Float16 => {
-                    TensorProto::from_raw(&full, elem, &[], half::f16::from_f32(number).to_le_bytes().to_vec())
+                    TensorProto::from_raw(&full, elem, &[], content::float_to_half(number).to_le_bytes().to_vec())
                 }
                 Some(elem) => {
-                    TensorProto::from_raw(&full, elem, &[], half::bf16::from_f32(number).to_le_bytes().to_vec())
+                    TensorProto::from_raw(&full, elem, &[], ((number.to_bits() >> 16) as u16).to_le_bytes().to_vec())
                 }
                 None => TensorProto::from_f32(&full, &[], &[number]),
             }

@@ -161,34 +161,36 @@ fn flatten(context: &Context<'_>) -> Vec<Inferred> {
 }
 
 fn concat(context: &Context<'_>) -> Vec<Inferred> {
-    let n_inputs = context.op.inputs.len();
-    let shape = (|| {
-        let first = context.shape(0)?;
-        let axis = context.axis(1, first.len())?;
-        let mut result = first.to_vec();
-        let mut total = Some(0i64);
-        for index in 0..n_inputs {
-            let shape = context.shape(index)?;
-            if shape.len() != first.len() {
-                return None;
-            }
-            for (at, dim) in shape.iter().enumerate() {
-                if at == axis {
-                    total = total.and_then(|total| total.checked_add(dim_value(dim)?));
-                } else if dim_value(&result[at]).is_none() && *dim != Dim::Unknown {
-                    // A number, or else a name, from any input.
-                    if dim_value(dim).is_some() || result[at] == Dim::Unknown {
-                        result[at] = dim.clone();
-                    }
+    one(context.elem(0), joined(context, 0, 1))
+}
+
+/// Parts side by side: from this input on, every so many.
+pub(super) fn joined(context: &Context<'_>, first: usize, step: usize) -> Option<Vec<Dim>> {
+    let parts: Vec<usize> = (first..context.op.inputs.len()).step_by(step).collect();
+    let shape = context.shape(first)?;
+    let axis = context.axis(1, shape.len())?;
+    let mut result = shape.to_vec();
+    let mut total = Some(0i64);
+    for index in &parts {
+        let shape = context.shape(*index)?;
+        if shape.len() != result.len() {
+            return None;
+        }
+        for (at, dim) in shape.iter().enumerate() {
+            if at == axis {
+                total = total.and_then(|total| total.checked_add(dim_value(dim)?));
+            } else if dim_value(&result[at]).is_none() && *dim != Dim::Unknown {
+                // A number, or else a name, from any input.
+                if dim_value(dim).is_some() || result[at] == Dim::Unknown {
+                    result[at] = dim.clone();
                 }
             }
         }
-        if n_inputs > 1 {
-            result[axis] = total.map_or(Dim::Unknown, Dim::Known);
-        }
-        Some(result)
-    })();
-    one(context.elem(0), shape)
+    }
+    if parts.len() > 1 {
+        result[axis] = total.map_or(Dim::Unknown, Dim::Known);
+    }
+    Some(result)
 }
 
 fn split(context: &Context<'_>) -> Vec<Inferred> {

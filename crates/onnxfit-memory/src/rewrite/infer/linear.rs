@@ -189,7 +189,7 @@ fn pool_shape(context: &Context<'_>) -> Option<Vec<Dim>> {
     Some(shape)
 }
 
-fn pool(context: &Context<'_>) -> Vec<Inferred> {
+pub(super) fn pool(context: &Context<'_>) -> Vec<Inferred> {
     one(context.elem(0), pool_shape(context))
 }
 

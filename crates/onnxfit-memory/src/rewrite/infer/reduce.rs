@@ -23,7 +23,7 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("NonMaxSuppression", non_max_suppression),
 ];
 
-fn reduce(context: &Context<'_>) -> Vec<Inferred> {
+pub(super) fn reduce(context: &Context<'_>) -> Vec<Inferred> {
     let keep = context.op.int("keepdims").unwrap_or(1) != 0;
     let shape = (|| {
         let shape = context.shape(0)?;

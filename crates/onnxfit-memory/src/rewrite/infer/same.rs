@@ -112,7 +112,7 @@ fn shape_of_first(context: &Context<'_>) -> Option<Vec<Dim>> {
     context.shape(0).map(<[Dim]>::to_vec)
 }
 
-fn same(context: &Context<'_>) -> Vec<Inferred> {
+pub(super) fn same(context: &Context<'_>) -> Vec<Inferred> {
     one(context.elem(0), shape_of_first(context))
 }
 

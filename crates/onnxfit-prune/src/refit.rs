@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use onnxfit_base::{cholesky, dot};
 use onnxfit_graph::Patch;
 use onnxfit_onnx::TensorSource;
 
@@ -100,22 +101,11 @@ impl Moments {
         let mut factor = vec![0.0; k * k];
         for row in 0..k {
             for column in 0..=row {
-                let dot: f64 = {
-                    let (left, right) = (&factor[row * k..row * k + column], &factor[column * k..column * k + column]);
-                    left.iter().zip(right).map(|(a, b)| a * b).sum()
-                };
-                let value = at(kept[row], kept[column]) - dot;
-                factor[row * k + column] = if row == column {
-                    let value = value + ridge;
-                    if value <= 0.0 || value.is_nan() {
-                        return None;
-                    }
-                    value.sqrt()
-                } else {
-                    value / factor[column * k + column]
-                };
+                factor[row * k + column] = at(kept[row], kept[column]);
             }
+            factor[row * k + row] += ridge;
         }
+        cholesky(&mut factor, k)?;
         // The same by columns, so that the way back reads it in a row.
         let mut turned = vec![0.0; k * k];
         for row in 0..k {
@@ -123,27 +113,32 @@ impl Moments {
                 turned[column * k + row] = factor[row * k + column];
             }
         }
-        let is_kept: BTreeSet<usize> = kept.iter().copied().collect();
-        let mut result = vec![0.0; n * k];
-        let mut solution = vec![0.0; k];
-        for channel in 0..n {
-            if is_kept.contains(&channel) {
-                let position = kept.partition_point(|one| *one < channel);
-                result[channel * k + position] = 1.0;
-                continue;
-            }
+        let solve = |channel: usize| {
+            let mut solution = vec![0.0; k];
             for row in 0..k {
-                let dot: f64 = factor[row * k..row * k + row].iter().zip(&solution).map(|(a, b)| a * b).sum();
-                solution[row] = (at(kept[row], channel) - dot) / factor[row * k + row];
+                let before = dot(&factor[row * k..row * k + row], &solution[..row]);
+                solution[row] = (at(kept[row], channel) - before) / factor[row * k + row];
             }
             for row in (0..k).rev() {
                 let below = &turned[row * k + row + 1..(row + 1) * k];
-                let dot: f64 = below.iter().zip(&solution[row + 1..]).map(|(a, b)| a * b).sum();
-                solution[row] = (solution[row] - dot) / turned[row * k + row];
+                solution[row] = (solution[row] - dot(below, &solution[row + 1..])) / turned[row * k + row];
             }
-            if solution.iter().any(|number| !number.is_finite()) {
-                return None;
-            }
+            solution.iter().all(|number| number.is_finite()).then_some(solution)
+        };
+        let is_kept: BTreeSet<usize> = kept.iter().copied().collect();
+        let lost: Vec<usize> = (0..n).filter(|channel| !is_kept.contains(channel)).collect();
+        let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let solved: Option<Vec<Vec<f64>>> = std::thread::scope(|scope| {
+            let shares = lost.chunks(lost.len().div_ceil(n_threads).max(1));
+            let threads: Vec<_> =
+                shares.map(|share| scope.spawn(|| share.iter().map(|lost| solve(*lost)).collect::<Vec<_>>())).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap_or_else(|_| vec![None])).collect()
+        });
+        let mut result = vec![0.0; n * k];
+        for (position, channel) in kept.iter().enumerate() {
+            result[channel * k + position] = 1.0;
+        }
+        for (channel, solution) in lost.iter().zip(solved?) {
             result[channel * k..(channel + 1) * k].copy_from_slice(&solution);
         }
         Some(result)

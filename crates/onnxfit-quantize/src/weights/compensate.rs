@@ -5,6 +5,8 @@
 //! Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained
 //! Transformers", 2022; there algorithm 1, here without its blocks, rows in parallel.
 
+use onnxfit_base::cholesky;
+
 use crate::affine::Params;
 
 use super::pack::Grid;
@@ -119,42 +121,6 @@ impl Factor {
         let half: Vec<f64> = (0..n).map(|row| (0..n).map(|column| at(row, column) * vector[column]).sum()).collect();
         (0..n).map(|column| (0..n).map(|row| at(row, column) * half[row]).sum()).collect()
     }
-}
-
-/// The lower factor in place; `None` for a matrix that is not positive definite.
-fn cholesky(matrix: &mut [f64], n: usize) -> Option<()> {
-    for column in 0..n {
-        let (done, rest) = matrix.split_at_mut(column * n + n);
-        let row = &mut done[column * n..];
-        let left: f64 = row[..column].iter().map(|number| number * number).sum();
-        let pivot = row[column] - left;
-        if pivot <= 0.0 || !pivot.is_finite() {
-            return None;
-        }
-        let pivot = pivot.sqrt();
-        row[column] = pivot;
-        let row = &row[..column];
-        let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let n_rest = n - column - 1;
-        let below = |rows: &mut [f64]| {
-            for other in rows.chunks_mut(n) {
-                let dot: f64 = other[..column].iter().zip(row).map(|(a, b)| a * b).sum();
-                other[column] = (other[column] - dot) / pivot;
-            }
-        };
-        // A thread costs more than a few short rows.
-        if n_rest * column < 100_000 || n_threads == 1 {
-            below(rest);
-        } else {
-            let share = n_rest.div_ceil(n_threads) * n;
-            std::thread::scope(|scope| {
-                for rows in rest.chunks_mut(share) {
-                    scope.spawn(|| below(rows));
-                }
-            });
-        }
-    }
-    Some(())
 }
 
 /// The inverse of a lower triangle.

@@ -14,7 +14,7 @@ use crate::elements::Axis;
 use crate::error::PruneError;
 use crate::mend::{Kept, Mender};
 use crate::registry::entry;
-use crate::source::{Cuts, Selection};
+use crate::source::{Cuts, Selection, ZeroPoint};
 
 /// A model and where its weights come from.
 #[derive(Clone, Debug)]
@@ -101,12 +101,33 @@ impl Analysis {
         let graph = &self.model.graph;
         let Some(original) = graph.constant_tensor(value).cloned() else { return };
         let mut tensor: TensorProto = (*original).clone();
-        cuts.postpone(&mut tensor, &original, kept, zeroed);
+        let zero_point = if zeroed.is_empty() { None } else { self.zero_point(value) };
+        cuts.postpone(&mut tensor, &original, kept, zeroed, zero_point);
         match graph.producer(value) {
             // The file keeps attributes inside itself.
             Some((node, _)) => patch.set_attribute(node, "value", AttributeValue::Tensor(Arc::new(tensor))),
             None => patch.set_initializer(value, tensor),
         }
+    }
+
+    /// The integer that stands for zero in a weight: what its reader is told.
+    fn zero_point(&self, value: ValueId) -> Option<ZeroPoint> {
+        let graph = &self.model.graph;
+        graph.value(value).uses.iter().find_map(|one| {
+            let node = graph.node(one.node);
+            let (point, axis) = match (node.op_type.as_str(), one.input?) {
+                ("DequantizeLinear", 0) => (2, node.int("axis").unwrap_or(1)),
+                ("ConvInteger", 1) => (3, 0),
+                ("QLinearConv", 3) => (5, 0),
+                ("MatMulInteger", 1) => (3, -1),
+                ("QLinearMatMul", 3) => (5, -1),
+                _ => return None,
+            };
+            let n_axes = graph.constant_tensor(value)?.dims.len() as i64;
+            let axis = usize::try_from(if axis < 0 { axis + n_axes } else { axis }).ok()?;
+            let tensor = graph.constant_tensor((*node.inputs.get(point)?)?)?.clone();
+            Some(ZeroPoint { tensor, axis })
+        })
     }
 
     /// Declares a value's new shape, if it was declared.

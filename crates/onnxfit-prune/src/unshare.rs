@@ -70,7 +70,7 @@ fn copy_of(tensor: &Arc<TensorProto>, name: &str, cuts: &mut Cuts) -> TensorProt
     let mut copy = (**tensor).clone();
     copy.name = Some(name.to_owned());
     if !tensor.is_inline() {
-        cuts.postpone(&mut copy, tensor, Vec::new(), Vec::new());
+        cuts.postpone(&mut copy, tensor, Vec::new(), Vec::new(), None);
     }
     copy
 }

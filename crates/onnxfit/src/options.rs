@@ -8,7 +8,7 @@ use onnxfit_report::check::Verdict;
 use onnxfit_report::fix::{OptionView, RefusedOptionView};
 
 use crate::request::{Provider, Request};
-use crate::twin::{N_RUNS, Twin};
+use crate::twin::{Judgement, N_RUNS, Twin};
 
 /// Replays that a search for one size may take.
 const REPLAYS_MAX: usize = 24;
@@ -37,20 +37,28 @@ pub(crate) fn session_options(twin: &Twin<'_>, request: &Request, dims: &BTreeMa
             continue;
         }
         let judgement = twin.ask_sequence(&runs, levers, request.budget());
-        let prediction = &judgement.prediction;
-        let last = prediction.runs.last().map(|run| run.released.total_allocated_bytes);
-        rows.push(OptionView {
-            changes,
-            peak_bytes: judgement.band.expected.into(),
-            held_bytes: last.unwrap_or(prediction.load.total_allocated_bytes).into(),
-            verdict: verdict(judgement.fit),
-            note: note(request.provider, levers),
-        });
+        rows.push(row(&judgement, changes, note(request.provider, levers)));
     }
+    let judgement = twin.ask_by_priority(&runs, request.budget());
+    let name = "execution_order = PRIORITY_BASED".to_owned();
+    let where_it_is_set = "an option of Python's SessionOptions; nodes in another order, the same answers".to_owned();
+    rows.push(row(&judgement, vec![name], where_it_is_set));
     if let Some((_, others)) = rows.split_first_mut() {
         others.sort_by_key(|row| (row.peak_bytes.0, row.held_bytes.0, row.changes.len()));
     }
     rows
+}
+
+fn row(judgement: &Judgement, changes: Vec<String>, note: String) -> OptionView {
+    let prediction = &judgement.prediction;
+    let last = prediction.runs.last().map(|run| run.released.total_allocated_bytes);
+    OptionView {
+        changes,
+        peak_bytes: judgement.band.expected.into(),
+        held_bytes: last.unwrap_or(prediction.load.total_allocated_bytes).into(),
+        verdict: verdict(judgement.fit),
+        note,
+    }
 }
 
 /// A fit in the words of a report.
@@ -121,6 +129,10 @@ pub(crate) fn refused(request: &Request) -> Vec<RefusedOptionView> {
                     "builds with cuDNN 9 do not ask for the largest workspace: both values give the same",
                 ));
             }
+            rows.push(refused(
+                "IO binding of outputs",
+                "their bytes are the caller's instead of the arena's, as many in all: it saves copies, not memory",
+            ));
             rows.push(refused("enable_cpu_mem_arena", "governs host memory; the device arena stays as it is"));
             rows.push(refused(
                 "max_power_of_two_extend_bytes",

@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use onnxfit_base::{Bytes, Diagnostic};
 use onnxfit_graph::Model as GraphModel;
 use onnxfit_memory::arena::{ArenaConfig, ArenaExtendStrategy};
+use onnxfit_memory::order::ExecutionOrder;
 use onnxfit_memory::simulate::{Compiled, Failure};
 use onnxfit_memory::sizes::RunSizes;
 use onnxfit_memory::{Prediction, Provider as MemoryProvider, SessionOptions};
@@ -272,6 +273,20 @@ impl<'a> Twin<'a> {
         self.judge(&sequence, levers, budget)
     }
 
+    /// Judges runs whose nodes go in the order of `PRIORITY_BASED`, with the request's settings.
+    pub(crate) fn ask_by_priority(&self, runs: &[BTreeMap<String, i64>], budget: Option<Bytes>) -> Judgement {
+        let shaped: Vec<Rc<Shaped>> = runs.iter().map(|dims| self.shaped(dims)).collect();
+        let sequence: Vec<&RunSizes> = shaped.iter().map(|shaped| &shaped.sized.sizes).collect();
+        let order = ExecutionOrder::PriorityBased;
+        let options = SessionOptions { execution_order: order, ..self.options(self.request_levers()) };
+        let compiled = onnxfit_memory::compile_session(&self.model, &options);
+        judge_with(budget, |capacity| {
+            let mut options = options.clone();
+            options.arena.device_capacity = capacity;
+            onnxfit_memory::predict_compiled(&compiled, &sequence, &options)
+        })
+    }
+
     /// Replays a run of these sizes, and more like it, in an arena with a limit of its own: what it
     /// holds at its highest, or nothing if it fails.
     pub(crate) fn held_under(&self, dims: &BTreeMap<String, i64>, limit: Option<Bytes>) -> Option<Held> {
@@ -288,25 +303,8 @@ impl<'a> Twin<'a> {
         Some(Held { loaded, total: total.max(loaded) })
     }
 
-    /// Replays the runs on a device without bounds, and if that does not fit, on one of the
-    /// target's size: an arena that may not grow as it likes takes less, and a memory pattern that
-    /// finds no block is done without, so only the replay tells whether anything fails.
     fn judge(&self, runs: &[&RunSizes], levers: Levers, budget: Option<Bytes>) -> Judgement {
-        let free = self.predict(runs, levers, None);
-        let fits_as_it_is = budget.is_none_or(|budget| free.device.high <= budget);
-        if free.failure.is_some() || fits_as_it_is {
-            let fit = if free.failure.is_some() { Fit::DoesNotFit } else { Fit::Fits };
-            return Judgement { band: band_of(&free), failure: free.failure.clone(), prediction: free, fit };
-        }
-        let budget = budget.expect("without a budget everything fits");
-        let [roomy, likely, cramped] =
-            Unhindered::of(&free).rooms(budget).map(|room| self.predict(runs, levers, Some(room)));
-        if cramped.failure.is_none() {
-            let band = sorted_band(&roomy, &likely, &cramped);
-            return Judgement { band, failure: None, prediction: likely, fit: Fit::Fits };
-        }
-        let fit = if roomy.failure.is_some() { Fit::DoesNotFit } else { Fit::Tight };
-        Judgement { band: band_of(&free), failure: likely.failure.or(cramped.failure), prediction: free, fit }
+        judge_with(budget, |capacity| self.predict(runs, levers, capacity))
     }
 
     /// What a sequence of runs takes on a device without bounds, in short: a search asks for it at
@@ -461,4 +459,24 @@ impl<'a> Twin<'a> {
             ..SessionOptions::default()
         }
     }
+}
+
+/// Replays runs on a device without bounds, and if that does not fit, on one of the target's size:
+/// an arena that may not grow as it likes takes less, and a memory pattern that finds no block is
+/// done without, so only the replay tells whether anything fails.
+fn judge_with(budget: Option<Bytes>, predict: impl Fn(Option<Bytes>) -> Prediction) -> Judgement {
+    let free = predict(None);
+    let fits_as_it_is = budget.is_none_or(|budget| free.device.high <= budget);
+    if free.failure.is_some() || fits_as_it_is {
+        let fit = if free.failure.is_some() { Fit::DoesNotFit } else { Fit::Fits };
+        return Judgement { band: band_of(&free), failure: free.failure.clone(), prediction: free, fit };
+    }
+    let budget = budget.expect("without a budget everything fits");
+    let [roomy, likely, cramped] = Unhindered::of(&free).rooms(budget).map(|room| predict(Some(room)));
+    if cramped.failure.is_none() {
+        let band = sorted_band(&roomy, &likely, &cramped);
+        return Judgement { band, failure: None, prediction: likely, fit: Fit::Fits };
+    }
+    let fit = if roomy.failure.is_some() { Fit::DoesNotFit } else { Fit::Tight };
+    Judgement { band: band_of(&free), failure: likely.failure.or(cramped.failure), prediction: free, fit }
 }

@@ -30,7 +30,10 @@ pub(crate) fn decide(evidence: &Evidence, context: &Context<'_>) -> Explanation 
     let primary = facts.primary.as_ref();
     let requested = facts.requested();
     Explanation {
-        is_oom: top.and_then(|rule| is_oom(rule, &facts)),
+        is_oom: match top {
+            Some(rule) => is_oom(rule, &facts),
+            None => facts.is("ort_status_other").then_some(false),
+        },
         memory: top.map_or(Memory::Unknown, |rule| memory_of(rule, &facts)),
         requested_bytes: requested.map(Bytes),
         available_bytes: primary.and_then(|hit| hit.available).map(Bytes),

@@ -78,7 +78,14 @@ impl<'a> Facts<'a> {
         let prose = crate::words::prose_of(&without_machine_lines(&text, &hits, &nodes));
         let mut dialects: BTreeSet<&'static str> = clean.dialects.into_iter().collect();
         dialects.extend(crate::dialects::read(&text));
-        let phase = phase_of(&text, primary.as_ref(), &nodes);
+        // A title repeats the message without what stood before it.
+        let said_last = hits.iter().rfind(|hit| {
+            primary.as_ref().is_some_and(|primary| (hit.form, hit.requested) == (primary.form, primary.requested))
+        });
+        let phase = match phase_of(&text, primary.as_ref(), &nodes) {
+            Phase::Unknown => phase_of(&text, said_last, &nodes),
+            phase => phase,
+        };
         let provider = provider_of(&text, &hits, node.as_deref());
         Self { text, prose, hits, nodes, primary, node, op_type, phase, dialects, provider, context }
     }

@@ -77,7 +77,7 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
     }
     let said = words!(
         facts,
-        r"exhaustive|cudnn_conv|algo(?:rithm)? (?:search|selection|finding)|(?:cudnn|conv\w*)[^.\n]{0,30} algorithms?\b|conv\w* workspace|workspace size|(?:conv|cudnn)\w* .{0,30}workspace|max_workspace"
+        r"exhaustive|max_?w(?:ork)?s(?:pace)?_?size|getmaxworkspace|search_workspace|cudnn_conv|algo(?:rithm)? (?:search|selection|finding)|(?:cudnn|conv\w*)[^.\n]{0,30} algorithms?\b|conv\w* workspace|workspace size|(?:conv|cudnn)\w* .{0,30}workspace|max_workspace"
     )?;
     Some(Verdict::words(73, [said]))
 }

@@ -52,7 +52,7 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
     }
     let said = words!(
         facts,
-        r"cuda context|context (?:overhead|memory)|import(?:ing)? torch|(?:tiny|small|empty|trivial|simple) (?:onnx )?model.{0,80}(?:mb|mib|gb|memory)|after (?:the )?(?:session|del|destroying|deleting|closing).{0,60}(?:\d+ ?m(?:i?b)?|still|remain)|(?:remain|left|kept)\w* .{0,20}\d{3} ?m(?:i?b)"
+        r"(?:always|even|already|only|just|about|fixed)[^.\n]{0,30}\b[1-9]\d{2} ?mi?b[^.\n]{0,12}(?:gpu|video|vram|cuda)[^.\n]{0,60}(?:on (?:the )?cpu|idle|empty|nothing)|cuda context|context (?:overhead|memory)|import(?:ing)? torch|(?:tiny|small|empty|trivial|simple) (?:onnx )?model.{0,80}(?:mb|mib|gb|memory)|after (?:the )?(?:session|del|destroying|deleting|closing).{0,60}(?:\d+ ?m(?:i?b)?|still|remain)|(?:remain|left|kept)\w* .{0,20}\d{3} ?m(?:i?b)"
     )?;
     // The context is memory of the card: a text that only speaks of the host means something else.
     words!(facts, r"\bgpu|vram|cuda|video memory|nvidia|torch").map(|_| Verdict::words(72, [said]))

@@ -23,7 +23,8 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
     }
     let said = words!(
         facts,
-        r"(?:since|after) (?:upgrad|updat)\w*.{0,60}(?:leak|memory)|\bregress(?:ion|ions|ed|es)?\b.{0,60}memory|memory.{0,60}\bregress(?:ion|ions|ed|es)?\b|leak.{0,80}(?:fixed in|did not (?:occur|happen) (?:in|with)|not in (?:1|version))|1\.8\.[01]\b.{0,80}leak|leak.{0,80}1\.8\.[01]\b"
+        r"(?:downgrad\w*|\bdown\b|\bback\b|revert\w*)[^\n]{0,40}\b\d+\.\d+(?:\.\d+)?\b[^\n]{0,30}(?:work|normal|fine|fix|solv|no (?:more )?(?:leak|problem))|(?:since|after) (?:upgrad|updat)\w*.{0,60}(?:leak|memory)|\bregress(?:ion|ions|ed|es)?\b.{0,60}memory|memory.{0,60}\bregress(?:ion|ions|ed|es)?\b|leak.{0,80}(?:fixed in|did not (?:occur|happen) (?:in|with)|not in (?:1|version))|1\.8\.[01]\b.{0,80}leak|leak.{0,80}1\.8\.[01]\b"
     )?;
+    words!(facts, r"memory|vram|\bram\b|\boom\b|leak")?;
     Some(Verdict::words(71, [said]))
 }

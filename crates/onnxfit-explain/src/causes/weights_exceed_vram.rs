@@ -31,7 +31,7 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
     }
     if let Some(said) = words!(
         facts,
-        r"\b\d+(?:\.\d+)?b\b.{0,30}(?:param|model|fp32|fp16)|billion param|model (?:is|of|size)[^.\n]{0,20}\d+ ?gb|(?:larger|bigger) than (?:the )?(?:gpu|vram|card)"
+        r"\b\d+(?:\.\d+)?b\b.{0,30}(?:param|model|fp32|fp16)|\b(?:llama|gpt|opt|bloom|falcon|mi[sx]tral|qwen|gemma|phi|vicuna|pythia|mpt|glm|baichuan|deepseek)[\w.]{0,8}[-_ ](?:[\w.]{1,12}[-_ ])?\d+(?:\.\d+)?b\b|billion param|model (?:is|of|size)[^.\n]{0,20}\d+ ?gb|(?:larger|bigger) than (?:the )?(?:gpu|vram|card)"
     ) {
         return Some(Verdict::words(68, [said, hit.text.clone()]));
     }

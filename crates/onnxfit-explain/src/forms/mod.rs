@@ -34,6 +34,7 @@ mod shape;
 mod shrink_list;
 mod smi;
 mod status_name;
+mod status_other;
 mod tensorrt;
 mod type_error;
 mod unknown_option;
@@ -128,6 +129,7 @@ const REGISTRY: &[&[Form]] = &[
     driver::FORMS,
     illegal::FORMS,
     status_name::FORMS,
+    status_other::FORMS,
     pinned::FORMS,
     shrink_list::FORMS,
     type_error::FORMS,

@@ -42,7 +42,12 @@ pub(super) const FORMS: &[Form] = &[
         pattern: r"Error Code 1: Cuda Runtime \(out of memory\)",
         refine: as_is,
     },
-    Form { id: "trt_out_of_memory", kind: Kind::Survivable, pattern: r"Error Code 2: OutOfMemory", refine: as_is },
+    Form {
+        id: "trt_out_of_memory",
+        kind: Kind::Survivable,
+        pattern: r"Error Code 2: OutOfMemory(?: \(Requested size was (?P<requested>\d+) bytes)?",
+        refine: as_is,
+    },
     Form {
         id: "trt_insufficient_workspace",
         kind: Kind::Survivable,
@@ -52,7 +57,7 @@ pub(super) const FORMS: &[Form] = &[
     Form {
         id: "trt_no_engine",
         kind: Kind::Fatal,
-        pattern: r"(?:Engine could not be created|failed to create engine|[Cc]ould not find any implementation(?: for node \{(?P<node>[^}\n]*)\})?|buildSerializedNetwork|unable to create TensorRT context|engine != nullptr failed)",
+        pattern: r"(?:Engine could not be created|failed to create engine|[Ee]ngine building failed|[Cc]ould not find any implementation(?: for node \{(?P<node>[^}\n]*)\})?|buildSerializedNetwork|unable to create TensorRT context|engine != nullptr failed)",
         refine: as_is,
     },
     Form {

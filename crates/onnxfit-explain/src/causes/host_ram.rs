@@ -68,7 +68,7 @@ fn judge(facts: &Facts<'_>) -> Option<Verdict> {
     }
     if let Some(said) = words!(
         facts,
-        r"per-thread scratch|\bmlas\b|\brss\b|\bram %|host (?:memory|ram)|system (?:memory|ram)|cpu (?:memory|ram)|java heap|wasm|webassembly|\b(?:pods?|containers?)\b[^.\n]{0,80}(?:killed|\boom|memory limit|out of memory)|posix_memalign|partition_?alloc|\bram\b .{0,20}\bswap\b|swap (?:space|file|memory)|exit code 137|exec_die 137|\boom[- ]kill|\blambda\b|unexpected eof|error reading from server: eof|\beof\b"
+        r"per-thread scratch|\bmlas\b|\brss\b|\bram %|host (?:memory|ram)|system (?:memory|ram)|cpu (?:memory|ram)|java heap|native memory|off[- ]?heap|anon(?:ymous)? memory|wasm|webassembly|\[(?:js/)?web\]|onnxruntime-web|ort[ -]web|\b(?:pods?|containers?)\b[^.\n]{0,80}(?:killed|\boom|memory limit|out of memory)|posix_memalign|partition_?alloc|\bram\b .{0,20}\bswap\b|swap (?:space|file|memory)|exit code 137|exec_die 137|\boom[- ]kill|\blambda\b|unexpected eof|error reading from server: eof|\beof\b"
     ) {
         return Some(Verdict::words(74, [said]));
     }

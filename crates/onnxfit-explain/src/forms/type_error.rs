@@ -15,10 +15,21 @@ pub(super) const FORMS: &[Form] = &[
     Form {
         id: "type_error",
         kind: Kind::NotMemory,
+        pattern: r"Type '?tensor\((?P<actual>\w+)\)'? of input parameter \([^)\n]*\) of operator \((?P<op>\w+)\) in node \((?P<node>[^)\n]*)\) is invalid",
+        refine: of_half,
+    },
+    Form {
+        id: "type_error",
+        kind: Kind::NotMemory,
         pattern: r"Unexpected input data type\. Actual: \(tensor\((?P<actual>\w+)\)\) ?, expected: \(tensor\((?P<expected>\w+)\)\)",
         refine: of_floats,
     },
 ];
+
+/// No release has a kernel for the type: with half a float that was a conversion.
+fn of_half(_: &mut Hit, groups: &Captures<'_>, _: &str) -> bool {
+    groups.name("actual").is_some_and(|kind| kind.as_str().ends_with("float16"))
+}
 
 /// An input of the wrong precision comes from a conversion; other types come from the caller.
 fn of_floats(_: &mut Hit, groups: &Captures<'_>, _: &str) -> bool {

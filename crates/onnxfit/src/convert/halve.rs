@@ -155,7 +155,8 @@ pub(crate) fn halve(halving: &Halving<'_>, progress: &dyn Progress) -> Result<Ha
                     let source = outcome.source(halving.source);
                     let after = Probe::write(&outcome.model, &source, &halving.desk.join("half.onnx"))?;
                     let inputs = samples.get(index)?;
-                    let ranking = blame(halving, &options, &outcome, &before, &after, &inputs, &mut client, progress)?;
+                    let ranking =
+                        blame(halving, &options, &outcome, &before, &after, &inputs, &seen, &mut client, progress)?;
                     back.rank(ranking, halving.model);
                 }
                 (problem, back.next())
@@ -225,13 +226,18 @@ fn blame(
     before: &Probe,
     after: &Probe,
     inputs: &Tensors,
+    seen: &BTreeMap<String, Seen>,
     client: &mut Client,
     progress: &dyn Progress,
 ) -> Result<Vec<String>, Error> {
+    let n_samples = halving.samples.map_or(1, Samples::len);
     let graph = &outcome.model.graph;
     let is_made = |name: &str| graph.value_named(name).is_some_and(|id| graph.value(id).producer.is_some());
     let mut values = float_values(halving.model, inputs);
     values.retain(|(name, _)| is_made(name));
+    for (name, bytes) in &mut values {
+        *bytes = seen.get(name).map_or(*bytes, |seen| seen.bytes(n_samples));
+    }
     let found = deviations(&values, before, after, inputs, client, halving.library, progress)?;
     let is_all_kept = outcome.report.n_converted == 0;
     let islands = outcome.report.islands.iter().map(|island| island.node.clone());

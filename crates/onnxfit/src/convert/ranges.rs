@@ -18,8 +18,12 @@ use crate::samples::Samples;
 
 /// What is taken at once.
 const GROUP_BYTES_MAX: u64 = 256 << 20;
-/// What a value whose size is not known is taken for.
+/// What a value whose size is not known is taken for, until a run has told of such values.
 const UNKNOWN_BYTES: u64 = 16 << 20;
+/// No value is taken for less than this.
+const LEAST_BYTES: u64 = 1 << 10;
+/// So much larger than the largest seen so far may an unknown value be.
+const UNKNOWN_GROWTH: u64 = 4;
 
 /// What was seen of one value over all runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -60,6 +64,11 @@ impl Seen {
         }
     }
 
+    /// Bytes of one run's value.
+    pub(crate) fn bytes(&self, n_samples: usize) -> u64 {
+        4 * (self.n_finite + self.n_not_finite) / n_samples.max(1) as u64
+    }
+
     pub(crate) fn max_abs(&self) -> f32 {
         self.largest.max(-self.smallest)
     }
@@ -89,17 +98,33 @@ pub(crate) fn measure(
     library: &Path,
     progress: &dyn Progress,
 ) -> Result<BTreeMap<String, Seen>, Error> {
-    let values = float_values(model, &samples.get(0)?);
-    let values: Vec<(&str, u64)> = values.iter().map(|(name, bytes)| (name.as_str(), *bytes)).collect();
+    let values = sized_values(model, &samples.get(0)?);
+    let n_values = values.len() as u64;
+    let (known, mut unknown): (Vec<_>, Vec<_>) = values.into_iter().partition(|(_, bytes)| bytes.is_some());
+    let known: Vec<(&str, u64)> =
+        known.iter().map(|(name, bytes)| (name.as_str(), bytes.unwrap_or_default())).collect();
+    unknown.reverse();
     let mut seen: BTreeMap<String, Seen> = BTreeMap::new();
-    let mut waiting = groups(&values, GROUP_BYTES_MAX);
-    waiting.reverse();
+    let mut waiting: Vec<Vec<String>> =
+        groups(&known, GROUP_BYTES_MAX).iter().rev().map(|group| owned(group)).collect();
+    // What unknown values may take: after each group, what they were seen to take.
+    let mut unknown_bytes = UNKNOWN_BYTES;
     let mut done = 0;
-    while let Some(group) = waiting.pop() {
-        progress.stage(&Stage::Counted { what: "measuring ranges".to_owned(), done, total: values.len() as u64 });
-        match measure_group(probe, &group, samples, target, client, library) {
+    while let Some(group) = waiting.pop().or_else(|| {
+        let n_next = ((GROUP_BYTES_MAX / unknown_bytes).max(1) as usize).min(unknown.len());
+        (n_next > 0)
+            .then(|| unknown.split_off(unknown.len() - n_next).into_iter().rev().map(|(name, _)| name).collect())
+    }) {
+        progress.stage(&Stage::Counted { what: "measuring ranges".to_owned(), done, total: n_values });
+        let names: Vec<&str> = group.iter().map(String::as_str).collect();
+        match measure_group(probe, &names, samples, target, client, library) {
             Ok(found) => {
                 done += group.len() as u64;
+                if done > known.len() as u64
+                    && let Some(largest) = found.values().map(|seen| seen.bytes(samples.len())).max()
+                {
+                    unknown_bytes = (UNKNOWN_GROWTH * largest).clamp(LEAST_BYTES, UNKNOWN_BYTES);
+                }
                 seen.extend(found);
             }
             // A value that cannot be given back hides no other: it stays unmeasured, alone.
@@ -145,9 +170,19 @@ fn add(seen: &mut Seen, tensor: &Tensor, target: HalfType) {
     seen.add(numbers.iter().map(|number| f32::from_le_bytes(*number)), target);
 }
 
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
 /// The values that nodes of the main graph make and that are or may be float, in file order, with
 /// their bytes.
 pub(crate) fn float_values(model: &GraphModel, inputs: &Tensors) -> Vec<(String, u64)> {
+    let values = sized_values(model, inputs).into_iter();
+    values.map(|(name, bytes)| (name, bytes.unwrap_or(UNKNOWN_BYTES))).collect()
+}
+
+/// The same, with the bytes only where they are known.
+fn sized_values(model: &GraphModel, inputs: &Tensors) -> Vec<(String, Option<u64>)> {
     let facts = infer(model, &bindings(inputs)).graph;
     let nodes = model.graph.nodes().filter(|(_, node)| !node.is("Constant"));
     let outputs = nodes.flat_map(|(_, node)| node.outputs.iter().copied().flatten());
@@ -155,7 +190,7 @@ pub(crate) fn float_values(model: &GraphModel, inputs: &Tensors) -> Vec<(String,
         let fact = facts.get(id)?;
         // Where the type is not known, the run tells it.
         let is_float = fact.element_type.is_none_or(|element_type| element_type == DataType::Float);
-        let bytes = fact.concrete_bytes().map_or(UNKNOWN_BYTES, |bytes| bytes.get());
+        let bytes = fact.concrete_bytes().map(|bytes| bytes.get());
         is_float.then(|| (model.graph.value(id).name.clone(), bytes))
     });
     floats.collect()

@@ -24,6 +24,8 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 WIDE = 4096
+# A short soak still meets sizes that it has not seen.
+FLAT_FROM = 2000
 
 
 def mlp(path, seed):
@@ -260,7 +262,7 @@ def soak(server, reference, n_requests, n_kills, n_threads, rows_max):
                     os.kill(worker_id(server, "mlp"), signal.SIGKILL)
                 except (ProcessLookupError, PermissionError):
                     pass
-            if at % max(1, n_requests // 20) == 0:
+            if at % max(1, n_requests // 100) == 0:
                 try:
                     with lock:
                         memory.append((at, rss(server.process.pid), rss(worker_id(server, "mlp"))))
@@ -313,8 +315,18 @@ def soak(server, reference, n_requests, n_kills, n_threads, rows_max):
         split=of("onnxfit_splits_total"),
         batches=of("onnxfit_batches_total"),
         worker_deaths=of("onnxfit_worker_deaths_total"),
-        memory_first=memory[1:2],
-        memory_last=memory[-1:],
+    )
+    # A worker that was just started is smaller, so the largest of each half are held against each other.
+    memory.sort()
+    half = len(memory) // 2
+    largest = lambda of, part: max((sample[of] for sample in part), default=0)
+    slack = 16 << 20
+    flat = all(largest(of, memory[half:]) <= 1.2 * largest(of, memory[:half]) + slack for of in (1, 2))
+    promise(
+        flat or n_requests < FLAT_FROM,
+        "soak: memory stays flat",
+        server_mib=[round(largest(1, part) / 2**20, 1) for part in (memory[:half], memory[half:])],
+        worker_mib=[round(largest(2, part) / 2**20, 1) for part in (memory[:half], memory[half:])],
     )
     return metrics
 

@@ -66,12 +66,14 @@ pub(crate) fn overhead() -> Result<()> {
     let arguments: Vec<String> =
         MODELS.iter().map(|(name, sizes)| format!("{}:{sizes}", zoo.join(format!("{name}.onnx")).display())).collect();
     let text = "# What the guard costs when nothing fails\n\nMade by `cargo xtask overhead`: the same inputs through \
-                the plain session and the guarded one, in pairs of short blocks whose order changes; one thread, \
-                made-up weights. The middle of a run's processor time, and the middle of the pairs' ratios of processor \
-                time and of wall time. The last column is how long the twin takes to say what a request needs that \
-                it was asked before.\n\n\
-                | graph | runs of each | plain, ms | guarded, ms | processor time | wall time | asked, ns |\n\
-                |---|---:|---:|---:|---:|---:|---:|\n";
+                the guard and through its session called past it, in rounds of short blocks whose order changes; one \
+                thread, made-up weights. The middle of a run's processor time, of what the guard adds to it, and of \
+                the rounds' ratios. Noise is a second plain session, loaded alike, against the first: two loads of \
+                one model differ by where their weights happen to lie. The last column is how long the twin takes to \
+                say what a request needs that it was asked before.\n\n\
+                | graph | runs of each | plain, ms | guard adds, us | processor time | wall time | noise, processor time | \
+                noise, wall time | asked, ns |\n\
+                |---|---:|---:|---:|---:|---:|---:|---:|---:|\n";
     example("overhead", &arguments, text)
 }
 

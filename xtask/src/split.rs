@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::ci::{library_in, python_environment};
-use crate::runner::{root, run};
+use crate::runner::{release_binary, root};
 
 /// Architecture, stages, sizes.
 const RUNS: &[(&str, usize, &[&str])] = &[
@@ -21,8 +21,7 @@ const RUNS: &[(&str, usize, &[&str])] = &[
 
 /// Cuts, runs and compares them all; about a minute on two cores.
 pub(crate) fn split() -> Result<()> {
-    run("cargo", &["build", "--release", "-p", "onnxfit-cli"], &[])?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into);
+    let program = release_binary()?;
     let library = library_in(&python_environment()?)?;
     let mut table = String::from(
         "# Models in stages\n\nMade by `cargo xtask split`: made-up weights, one g4dn.12xlarge (four T4), whole and stages run \
@@ -30,11 +29,18 @@ pub(crate) fn split() -> Result<()> {
          | architecture | whole | stages | from stage to stage | largest difference | same |\n|---|---|---|---|---|---|\n",
     );
     let path = root().join("results/split.md");
+    let mut unequal = Vec::new();
     for (name, n_stages, dims) in RUNS {
-        let answer = one(&target.join("release/onnxfit"), &library, name, *n_stages, dims)?;
+        let answer = one(&program, &library, name, *n_stages, dims)?;
         table.push_str(&row(name, &answer));
         std::fs::write(&path, &table).context("cannot write results/split.md")?;
         eprintln!("{}", row(name, &answer).trim_end());
+        if answer["verify"]["agrees"] != true {
+            unequal.push(*name);
+        }
+    }
+    if !unequal.is_empty() {
+        bail!("the stages of {} do not answer as the whole does", unequal.join(", "));
     }
     Ok(())
 }

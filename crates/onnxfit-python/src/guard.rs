@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use onnxfit::runtime::OutOfMemory;
 use onnxfit::runtime::guard::{
     BytesNeeded, Counted, Cut, Job, LearnedLimits, Piece, Planner, PlannerOptions, Situation,
 };
 use onnxfit::runtime::live::LiveFile;
+use onnxfit::runtime::{HeapRelief, OutOfMemory};
 use onnxfit::{Bytes, GuardSetup, Model, OptimizationLevel, Provider, Request, guard_plan};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -28,6 +28,7 @@ struct State {
     learned: Option<LearnedLimits>,
     warning: Option<String>,
     live: Option<LiveFile>,
+    heap: HeapRelief,
 }
 
 impl State {
@@ -98,7 +99,14 @@ impl PyGuard {
                 warning = learned.recall(&mut planner).err().map(|error| error.to_string());
             }
             let live = LiveFile::announce(&path, device, planner.limit().map(Bytes::get));
-            let state = State { planner, needs: plan.options.needs, learned: plan.options.learned, warning, live };
+            let state = State {
+                planner,
+                needs: plan.options.needs,
+                learned: plan.options.learned,
+                warning,
+                live,
+                heap: HeapRelief::default(),
+            };
             Ok(Self {
                 state: Arc::new(Mutex::new(state)),
                 names: names.collect(),
@@ -215,12 +223,15 @@ impl PyJob {
     }
 
     /// The rows ran.
-    fn ran(&mut self) {
+    fn ran(&mut self, py: Python<'_>) {
         let Some(piece) = self.piece.take() else { return };
-        let mut state = lock(&self.state);
-        let State { planner, needs, .. } = &mut *state;
-        planner.succeeded(&mut self.job, &piece, &mut Asked { needs: &**needs, sizes: &self.sizes });
-        state.tell(&self.sizes, piece.rows.end - piece.rows.start);
+        py.detach(|| {
+            let mut state = lock(&self.state);
+            let State { planner, needs, .. } = &mut *state;
+            planner.succeeded(&mut self.job, &piece, &mut Asked { needs: &**needs, sizes: &self.sizes });
+            state.tell(&self.sizes, piece.rows.end - piece.rows.start);
+            state.heap.look();
+        });
     }
 
     /// The rows did not run, and this was said.

@@ -1,9 +1,13 @@
 //! The guard beside the plain session when nothing fails: `cargo xtask overhead` writes what this
 //! prints for each model given as `FILE:DIM=N,DIM=N`.
 //!
-//! Both run the same inputs in turn, in pairs of short blocks whose order changes from pair to pair,
-//! so that whatever else the machine does falls on both; what counts is the middle of the pairs'
-//! ratios, of the thread's own processor time and of wall time.
+//! All run the same inputs in turn, in rounds of short blocks whose order changes from round to
+//! round, so that whatever else the machine does falls on all; what counts is the middle of the
+//! rounds' ratios, of the thread's own processor time and of wall time.
+//!
+//! Plain is the guard's own session called past the guard, for where a session's weights happen to
+//! lie makes two loads of one model differ by more than the guard costs. How much they differ is the
+//! noise: a second plain session, loaded alike, against the first.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -16,10 +20,23 @@ use onnxfit::runtime::{ElementType, Library, Session, Tensors, locate};
 use onnxfit::{Bytes, GuardSetup, Model, Provider, Quiet, Request, guard_plan, write_runnable};
 use onnxfit_graph::Dim;
 
-/// Seconds that both sides together run for one model.
-const SECONDS: f64 = 12.0;
+/// Seconds that all sides together run for one model.
+const SECONDS: f64 = 15.0;
 /// Seconds of one block; a run that is longer is one.
 const BLOCK_SECONDS: f64 = 0.02;
+
+const PLAIN: usize = 0;
+const GUARDED: usize = 1;
+const OTHER: usize = 2;
+/// Each side is as often first, second and last, and follows each other as often.
+const ORDERS: [[usize; 3]; 6] = [
+    [PLAIN, GUARDED, OTHER],
+    [OTHER, GUARDED, PLAIN],
+    [GUARDED, OTHER, PLAIN],
+    [PLAIN, OTHER, GUARDED],
+    [OTHER, PLAIN, GUARDED],
+    [GUARDED, PLAIN, OTHER],
+];
 
 fn main() {
     let mut stdout = std::io::stdout().lock();
@@ -55,42 +72,46 @@ fn measured(argument: &str) -> Result<String, Box<dyn std::error::Error>> {
     let plan = guard_plan(&model, &request, &setup)?;
     let spec = plan.spec.clone();
     let mut guard = Guard::open(library, &plan.spec, plan.options)?;
-    let mut plain = Session::open(library, &spec)?;
+    let mut other = Session::open(library, &spec)?;
     let asked = asked(&mut guard, &inputs);
     for _ in 0..3 {
         guard.run(&inputs)?;
-        plain.run(&inputs)?;
+        other.run(&inputs)?;
     }
     let first = Instant::now();
-    plain.run(&inputs)?;
+    other.run(&inputs)?;
     let block = (BLOCK_SECONDS / first.elapsed().as_secs_f64()).clamp(1.0, 1_000.0) as usize;
-    let (mut cpu, mut wall, mut n_pairs) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()], 0);
+    let (mut cpu, mut wall, mut n_rounds) = (<[Vec<f64>; 3]>::default(), <[Vec<f64>; 3]>::default(), 0);
     let began = Instant::now();
     while began.elapsed().as_secs_f64() < SECONDS {
-        for side in if n_pairs % 2 == 0 { [0, 1] } else { [1, 0] } {
+        for side in ORDERS[n_rounds % ORDERS.len()] {
             let (start, start_cpu) = (Instant::now(), cpu_seconds());
             for _ in 0..block {
                 match side {
-                    0 => drop(plain.run(&inputs)?),
-                    _ => drop(guard.run(&inputs)?),
+                    PLAIN => drop(guard.session_mut().run(&inputs)?),
+                    GUARDED => drop(guard.run(&inputs)?),
+                    _ => drop(other.run(&inputs)?),
                 }
             }
             cpu[side].push((cpu_seconds() - start_cpu) / block as f64);
             wall[side].push(start.elapsed().as_secs_f64() / block as f64);
         }
-        n_pairs += 1;
+        n_rounds += 1;
     }
-    let ratios = |both: &[Vec<f64>; 2]| -> Vec<f64> { both[0].iter().zip(&both[1]).map(|(a, b)| b / a).collect() };
-    let (cpu_ratio, wall_ratio) = (middle(ratios(&cpu)), middle(ratios(&wall)));
     let _ = std::fs::remove_dir_all(&folder);
-    let [plain, guarded] = cpu.map(middle);
+    let percent = |of: &[Vec<f64>; 3], side: usize| {
+        (middle(of[PLAIN].iter().zip(&of[side]).map(|(plain, other)| other / plain).collect()) - 1.0) * 100.0
+    };
+    let more: Vec<f64> = cpu[PLAIN].iter().zip(&cpu[GUARDED]).map(|(plain, guarded)| guarded - plain).collect();
     Ok(format!(
-        "| {name} | {} | {:.3} | {:.3} | {:+.2} % | {:+.2} % | {asked:.0} |",
-        n_pairs * block,
-        plain * 1e3,
-        guarded * 1e3,
-        (cpu_ratio - 1.0) * 100.0,
-        (wall_ratio - 1.0) * 100.0,
+        "| {name} | {} | {:.3} | {:+.1} | {:+.2} % | {:+.2} % | {:+.2} % | {:+.2} % | {asked:.0} |",
+        n_rounds * block,
+        middle(cpu[PLAIN].clone()) * 1e3,
+        middle(more) * 1e6,
+        percent(&cpu, GUARDED),
+        percent(&wall, GUARDED),
+        percent(&cpu, OTHER),
+        percent(&wall, OTHER),
     ))
 }
 

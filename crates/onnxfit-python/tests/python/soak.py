@@ -232,8 +232,8 @@ def main():
                 flush=True,
             )
             if way is DropIn:
-                # What a long run takes more at its end is slack of allocators, not a leak; a short one
-                # still meets sizes that it has not seen, for which onnxruntime keeps plans.
+                # A short run still meets sizes that it has not seen; a long one may take slack of
+                # allocators more at its end, and no leak.
                 good = equal == n_requests and (n_requests < FLAT_FROM or end < quarter * 1.2 + 8)
             in_vain.append(runner.in_vain)
             del runner

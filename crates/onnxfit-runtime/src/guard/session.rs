@@ -13,7 +13,7 @@ use super::planner::{Counts, Piece, Planner, PlannerOptions};
 use super::{BytesNeeded, NothingKnown};
 use crate::live::LiveFile;
 use crate::session::bound::{Binder, Feed, RunKind, all_packed, signed};
-use crate::{ElementType, Library, RunError, Session, SessionSpec, Tenant, Tensor, TensorInfo, Tensors};
+use crate::{ElementType, HeapRelief, Library, RunError, Session, SessionSpec, Tenant, Tensor, TensorInfo, Tensors};
 
 /// Learned limits are written at most this often, and when the guard is dropped.
 const WRITTEN_EVERY: Duration = Duration::from_secs(2);
@@ -70,6 +70,7 @@ pub struct Guard {
     unwritten: bool,
     live: Option<LiveFile>,
     tenant: Option<Tenant>,
+    heap: HeapRelief,
 }
 
 impl Guard {
@@ -119,6 +120,7 @@ impl Guard {
             unwritten: false,
             live: None,
             tenant: None,
+            heap: HeapRelief::default(),
             session,
         })
     }
@@ -129,6 +131,7 @@ impl Guard {
         let shape = |name: &str| inputs.get(name).map(Tensor::shape);
         self.counted.count(self.cut.as_ref(), self.inputs.iter().map(|info| info.name.as_str()), shape);
         let answer = self.run_counted(inputs);
+        self.heap.look();
         if self.live.as_ref().is_some_and(LiveFile::is_due) {
             self.tell();
         }
@@ -154,6 +157,11 @@ impl Guard {
     /// The session that is guarded.
     pub fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// The session past the guard: what runs on it is neither cut nor tried again.
+    pub fn session_mut(&mut self) -> &mut Session {
+        &mut self.session
     }
 
     /// How requests are cut, if they are.

@@ -6,18 +6,18 @@
 //! small ones, and what is free between those stays resident. A service of many sizes swells to
 //! several times what it uses. One call returns those pages; this says when.
 //!
-//! Costs a glance at the clock for each run and at the process's size each second; it gives back
-//! only what has grown, and takes at most a hundredth of the time.
+//! Costs a glance at the clock for each run and at the process's size five times a second; it gives
+//! back only what has grown, and takes at most a fiftieth of the time.
 #![allow(unsafe_code)] // The heap's own function is behind the C library's interface only.
 
 use std::time::{Duration, Instant};
 
 /// The least time between two looks.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How many times what giving back took is waited before the next look.
-const REST: u32 = 100;
-/// Growth that is not worth a call: this much, and a quarter of what was resident.
-const SLACK_BYTES: u64 = 16 << 20;
+const REST: u32 = 50;
+/// Growth that is not worth a call: this much, and an eighth of what was resident.
+const SLACK_BYTES: u64 = 8 << 20;
 
 /// When to give back.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl HeapRelief {
 }
 
 fn has_grown(from_bytes: u64, to_bytes: u64) -> bool {
-    to_bytes > from_bytes.saturating_add(from_bytes / 4).saturating_add(SLACK_BYTES)
+    to_bytes > from_bytes.saturating_add(from_bytes / 8).saturating_add(SLACK_BYTES)
 }
 
 /// The process's memory that lies in RAM; `None` where the system does not say.

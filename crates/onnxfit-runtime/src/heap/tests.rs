@@ -2,8 +2,8 @@ use super::*;
 
 #[test]
 fn small_growth_is_not_worth_a_call() {
-    assert!(!has_grown(100 << 20, 140 << 20));
-    assert!(has_grown(100 << 20, 142 << 20));
+    assert!(!has_grown(80 << 20, 97 << 20));
+    assert!(has_grown(80 << 20, 99 << 20));
     assert!(!has_grown(u64::MAX, 1 << 40));
 }
 

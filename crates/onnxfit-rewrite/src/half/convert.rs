@@ -6,7 +6,7 @@
 use bytes::Bytes as Buffer;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
-use onnxfit_onnx::DataType;
+use onnxfit_onnx::{DataType, release_pages};
 
 /// A half-width float type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,22 +68,42 @@ const STEP: usize = 4096;
 /// Numbers from which on a second core helps.
 const N_PARALLEL: usize = 1 << 18;
 
+/// Bytes of floats after which their pages are given back.
+const PIECE_BYTES: usize = 4 << 20;
+
 /// Converts little-endian floats, on all cores; bytes past the last whole float are ignored.
 pub(super) fn convert(floats: &[u8], target: HalfType) -> Converted {
+    let mut bytes = vec![0u8; floats.len() / 4 * 2];
+    let n_clamped = convert_onto(floats, &mut bytes, target);
+    Converted { bytes: Buffer::from(bytes), n_clamped }
+}
+
+/// Float bytes of a mapped file, whose pages are given back as they are converted: the memory is that
+/// of the result.
+pub(super) fn convert_mapped(floats: &Buffer, target: HalfType) -> Buffer {
+    let mut bytes = vec![0u8; floats.len() / 4 * 2];
+    for (index, to) in bytes.chunks_mut(PIECE_BYTES / 2).enumerate() {
+        let start = index * PIECE_BYTES;
+        let piece = floats.slice(start..start + to.len() * 2);
+        convert_onto(&piece, to, target);
+        release_pages(&piece);
+    }
+    Buffer::from(bytes)
+}
+
+/// On all cores where that pays; gives how many numbers were too large.
+fn convert_onto(floats: &[u8], bytes: &mut [u8], target: HalfType) -> u64 {
     let n = floats.len() / 4;
-    let mut bytes = vec![0u8; n * 2];
     let n_threads = if n < N_PARALLEL { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
     if n_threads == 1 {
-        let n_clamped = convert_into(floats, &mut bytes, target);
-        return Converted { bytes: Buffer::from(bytes), n_clamped };
+        return convert_into(floats, bytes, target);
     }
     let share = n.div_ceil(n_threads);
-    let n_clamped = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let shares = floats.chunks(share * 4).zip(bytes.chunks_mut(share * 2));
         let workers: Vec<_> = shares.map(|(from, to)| scope.spawn(move || convert_into(from, to, target))).collect();
         workers.into_iter().map(|worker| worker.join().expect("converting does not panic")).sum()
-    });
-    Converted { bytes: Buffer::from(bytes), n_clamped }
+    })
 }
 
 /// Gives how many numbers were too large.
@@ -150,6 +170,15 @@ mod tests {
         let (numbers, n_clamped) = converted(&[1.5, -3.4e38, 65519.0, 70000.0, f32::INFINITY, 1e-9], HalfType::Float16);
         assert_eq!(numbers, [1.5, -65504.0, 65504.0, 65504.0, f32::INFINITY, 0.0]);
         assert_eq!(n_clamped, 3);
+    }
+
+    #[test]
+    fn pieces_join_to_the_whole() {
+        for n in [0, 1, PIECE_BYTES / 4 - 1, PIECE_BYTES / 4, PIECE_BYTES / 2 + 3] {
+            let floats: Vec<u8> = (0..n).flat_map(|n| (n as f32 * 1e-3).to_le_bytes()).collect();
+            let whole = convert(&floats, HalfType::Float16).bytes;
+            assert_eq!(convert_mapped(&Buffer::from(floats), HalfType::Float16), whole, "{n} numbers");
+        }
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes as Buffer;
 use onnxfit_onnx::proto::TensorProto;
-use onnxfit_onnx::{TensorError, TensorSource, release_pages};
+use onnxfit_onnx::{TensorError, TensorSource};
 
-use super::convert::{HalfType, convert};
+use super::convert::{HalfType, convert_mapped};
 
 /// Where a tensor that waits for its conversion seems to lie; no path of a real model contains a
 /// colon in front of a number.
@@ -92,10 +92,8 @@ impl TensorSource for ConvertingSource<'_> {
         match self.conversions.original(tensor)? {
             Some((original, target)) => {
                 let wide = self.weights.tensor_bytes(original)?;
-                let narrow = convert(&wide, *target).bytes;
                 // Nobody looks at the wide one again.
-                release_pages(&wide);
-                Ok(narrow)
+                Ok(convert_mapped(&wide, *target))
             }
             None => self.weights.tensor_bytes(tensor),
         }

@@ -8,7 +8,7 @@ use crate::placement;
 use crate::plan::{PlanOptions, plan};
 use crate::program::{NodeIdx, Place, Program, ValueIdx};
 use crate::schedule;
-use crate::simulate::{Compiled, Kernel};
+use crate::simulate::{Compiled, Kernel, Maker};
 use crate::trace::{NameRef, NodeRef, OwnerKind, OwnerRef};
 use crate::weights::WeightIndex;
 use crate::workspace;
@@ -47,8 +47,10 @@ fn compile_numbered(
     let mut bodies = BTreeMap::new();
     for (index, node) in program.nodes.iter_mut().enumerate() {
         let captures_are_tensors = node.implicit_inputs.iter().all(|value| program.values[value.index()].is_tensor);
+        let mut inner = options;
+        inner.plan.in_loop = node.op_type.as_str() == "Loop";
         for (attribute, body) in std::mem::take(&mut node.subgraphs) {
-            let mut body = compile_numbered(body, None, options, next_number);
+            let mut body = compile_numbered(body, None, inner, next_number);
             body.allows_patterns &= captures_are_tensors;
             bodies.insert((NodeIdx::new(index), attribute), body);
         }
@@ -67,6 +69,7 @@ fn compile_numbered(
         Kernel {
             script,
             is_modelled: script.is_some() || workspace::needs_no_scratch(node),
+            maker: Maker::of(node),
             has_body: has_body.is_some_and(|((owner, _), _)| owner.index() == index),
         }
     });

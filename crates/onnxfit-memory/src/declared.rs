@@ -17,7 +17,7 @@ use hashbrown::HashMap;
 use onnxfit_graph::Dim;
 
 use crate::order::{ExecutionOrder, execution_order};
-use crate::program::{DeclaredDim, KnownIntegers, NodeIdx, Program, WeightValues};
+use crate::program::{DeclaredDim, KnownIntegers, NodeIdx, Program, ValueIdx, WeightValues};
 use crate::sizes::TensorSize;
 use query::{Inferred, Query};
 
@@ -79,6 +79,7 @@ fn infer_node(program: &mut Program, index: NodeIdx, constants: &Constants) {
     } else {
         control::infer(program, index, constants)
     };
+    note_sequences(program, index);
     let mut contents = contents::propagate(&Query::new(program, index, constants));
     let mut inferred = inferred.into_iter();
     for (position, output) in program.nodes[index.index()].outputs.iter().enumerate() {
@@ -97,6 +98,24 @@ fn infer_node(program: &mut Program, index: NodeIdx, constants: &Constants) {
         if position == 0 && contents.is_some() {
             value.known_integers = contents.take();
         }
+    }
+}
+
+/// Outputs that are sequences, also where the file does not say so.
+fn note_sequences(program: &mut Program, index: NodeIdx) {
+    let node = program.node(index);
+    let is_sequence = |input: Option<ValueIdx>| input.is_some_and(|input| !program.value(input).is_tensor);
+    let carried = match node.op_type.as_str() {
+        _ if !node.domain.is_empty() => return,
+        "SequenceEmpty" | "SequenceConstruct" | "SequenceInsert" | "SequenceErase" | "SplitToSequence" => vec![true],
+        "Identity" => vec![is_sequence(node.input(0))],
+        "Loop" => node.inputs.iter().skip(2).map(|input| is_sequence(*input)).collect(),
+        _ => return,
+    };
+    let outputs: Vec<ValueIdx> =
+        node.outputs.iter().zip(carried).filter(|(_, is)| *is).filter_map(|(at, _)| *at).collect();
+    for output in outputs {
+        program.values[output.index()].is_tensor = false;
     }
 }
 

@@ -64,11 +64,13 @@ pub struct PlanOptions {
     pub mem_reuse: bool,
     /// `ORT_PARALLEL`: no reuse of any kind.
     pub parallel: bool,
+    /// Whether the program is the body of a `Loop`.
+    pub in_loop: bool,
 }
 
 impl Default for PlanOptions {
     fn default() -> Self {
-        Self { mem_reuse: true, parallel: false }
+        Self { mem_reuse: true, parallel: false, in_loop: false }
     }
 }
 
@@ -172,6 +174,11 @@ impl<'a> Planner<'a> {
     fn plan_output(&mut self, node: &Node, position: usize, output: ValueIdx, buffer: &mut [ValueIdx]) {
         if self.is_output[output.index()] {
             self.plan.kind[output.index()] = AllocKind::Output;
+            if let Some(input) = self.passed_on(node) {
+                self.plan.kind[output.index()] = AllocKind::Reuse;
+                self.plan.buffer[output.index()] = buffer[input.index()];
+                self.plan.reuse[output.index()] = Some(ReuseKind::Alias);
+            }
             return;
         }
         let reused = if self.options.parallel {
@@ -193,6 +200,14 @@ impl<'a> Planner<'a> {
             }
             None => self.plan.kind[output.index()] = AllocKind::Allocate,
         }
+    }
+
+    /// What a loop's body passes on as it came: not the iteration number, which the loop changes.
+    fn passed_on(&self, node: &Node) -> Option<ValueIdx> {
+        let is_identity = self.options.in_loop && node.domain.is_empty() && node.op_type.as_str() == "Identity";
+        let input = node.input(0).filter(|_| is_identity)?;
+        let changes = self.program.inputs.first() == Some(&input);
+        (!changes && self.plan.kind[input.index()] == AllocKind::Preexisting).then_some(input)
     }
 
     /// `FindReusableInput`: an alias always, an in-place kernel when nobody else needs the input.

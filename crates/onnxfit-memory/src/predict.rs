@@ -199,7 +199,7 @@ pub fn predict<R: Borrow<RunSizes>>(model: &Model, runs: &[R], options: &Session
 pub fn compile_session(model: &Model, options: &SessionOptions) -> Compiled {
     let compile_options = CompileOptions {
         order: options.execution_order,
-        plan: PlanOptions { mem_reuse: options.mem_reuse, parallel: options.parallel },
+        plan: PlanOptions { mem_reuse: options.mem_reuse, parallel: options.parallel, in_loop: false },
         cuda: options.is_cuda(),
     };
     let (program, order) = lower_ordered(model);

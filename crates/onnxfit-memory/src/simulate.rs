@@ -6,6 +6,7 @@ mod control;
 mod feeds;
 mod frame;
 mod machine;
+mod sequences;
 
 use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ use crate::workspace::cuda::persistent::persistent;
 use frame::Frame;
 pub(crate) use machine::Held;
 use machine::{Machine, MachineState, Mark};
+pub(crate) use sequences::Maker;
 
 /// A program with the plans of itself and of its subgraphs.
 #[derive(Clone, Debug)]
@@ -89,6 +91,8 @@ pub(crate) struct Kernel {
     pub(crate) is_modelled: bool,
     /// Whether it runs programs of its own.
     pub(crate) has_body: bool,
+    /// How it makes a sequence, if it does.
+    pub(crate) maker: Option<Maker>,
 }
 
 /// What the replay depends on besides programs and shapes.

@@ -1,5 +1,7 @@
 //! The concrete tensors of one run: what the shapes crate, or a fixture, says about every value.
 
+use std::collections::BTreeMap;
+
 use onnxfit_base::Bytes;
 use onnxfit_onnx::DataType;
 
@@ -36,11 +38,13 @@ impl TensorSize {
 pub struct RunSizes {
     /// By value; `None` where the size cannot be known.
     pub tensors: Vec<Option<TensorSize>>,
+    /// The elements of each value that is a sequence, where known.
+    pub sequences: BTreeMap<ValueIdx, Vec<TensorSize>>,
     /// What each node's subgraphs do in this run.
     pub bodies: Vec<BodyRun>,
 }
 
-/// One execution of a subgraph, in the order in which they happen.
+/// One execution of a subgraph, or several alike, in the order in which they happen.
 #[derive(Clone, Debug)]
 pub struct BodyRun {
     /// The node that owns the subgraph.
@@ -49,6 +53,8 @@ pub struct BodyRun {
     pub attribute: String,
     /// Its tensors.
     pub sizes: RunSizes,
+    /// How often it goes like this, one after the other.
+    pub times: u64,
 }
 
 impl RunSizes {

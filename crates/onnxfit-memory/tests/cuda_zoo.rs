@@ -42,10 +42,10 @@ fn graph_sizes(graph: &Graph, facts: &GraphFacts) -> RunSizes {
     let bodies = nodes.enumerate().flat_map(|(index, (id, node))| {
         node.subgraphs().filter_map(move |(attribute, body)| {
             let sizes = graph_sizes(body, facts.subgraph(id, attribute, 0)?);
-            Some(BodyRun { node: NodeIdx::new(index), attribute: attribute.to_owned(), sizes })
+            Some(BodyRun { node: NodeIdx::new(index), attribute: attribute.to_owned(), sizes, times: 1 })
         })
     });
-    RunSizes { tensors, bodies: bodies.collect() }
+    RunSizes { tensors, bodies: bodies.collect(), ..RunSizes::default() }
 }
 
 /// What is wrong with a prediction.

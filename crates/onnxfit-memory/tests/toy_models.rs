@@ -54,7 +54,7 @@ impl Toys {
                 let shapes = &self.shapes[&(model.to_owned(), (*feeds).to_owned())];
                 let tensors =
                     compiled.program.values.iter().map(|value| shapes.get(value.name.as_str()).cloned()).collect();
-                RunSizes { tensors, bodies: Vec::new() }
+                RunSizes { tensors, ..RunSizes::default() }
             })
             .collect();
         let options = SimulateOptions {

@@ -273,20 +273,44 @@ impl<'a, 'm> RuleContext<'a, 'm> {
     /// Infers a subgraph of the node for these inputs and gives the facts of its outputs; the
     /// subgraph's facts are kept, the last run's if there are several.
     pub(crate) fn run_subgraph(&mut self, attribute: &str, inputs: &[Fact]) -> Option<Vec<Fact>> {
+        self.run_subgraph_at(attribute, 0, inputs)
+    }
+
+    /// The same for one of several rounds; those after the first make up names of their own.
+    pub(crate) fn run_subgraph_at(&mut self, attribute: &str, round: usize, inputs: &[Fact]) -> Option<Vec<Fact>> {
         let graph = self.node.graph(attribute)?;
         if !self.state.enter() {
             return None;
         }
         let path_length = self.state.path.len();
-        let step = format!("{}.{attribute}/", self.label());
+        let step = match round {
+            0 => format!("{}.{attribute}/", self.label()),
+            round => format!("{}.{attribute}#{round}/", self.label()),
+        };
         self.state.path.push_str(&step);
         let facts = run_graph(self.state, graph, inputs, Some(self.scope), self.opsets);
         self.state.path.truncate(path_length);
         self.state.leave();
         let outputs = graph.outputs().iter().map(|id| facts.fact(*id).clone()).collect();
-        self.subgraphs.retain(|(name, _, _)| name != attribute);
-        self.subgraphs.push((attribute.to_owned(), 0, facts));
+        self.subgraphs.retain(|(name, at, _)| (name.as_str(), *at) != (attribute, round));
+        self.subgraphs.push((attribute.to_owned(), round, facts));
         Some(outputs)
+    }
+
+    /// The facts of subgraphs so far, which the node then has no longer.
+    pub(crate) fn take_subgraphs(&mut self) -> SubgraphFacts {
+        std::mem::take(&mut self.subgraphs)
+    }
+
+    /// Says what the facts of the subgraphs are.
+    pub(crate) fn put_subgraphs(&mut self, subgraphs: SubgraphFacts) {
+        self.subgraphs = subgraphs;
+    }
+
+    /// Whether the last run of a subgraph found a size for every value.
+    pub(crate) fn subgraph_is_concrete(&self, attribute: &str) -> bool {
+        let last = self.subgraphs.iter().rfind(|(name, _, _)| name == attribute);
+        last.is_some_and(|(_, _, facts)| facts.are_concrete())
     }
 }
 

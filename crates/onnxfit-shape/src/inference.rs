@@ -110,8 +110,14 @@ impl GraphFacts {
         self.facts.get(value.index())
     }
 
-    /// The facts of a node's subgraph: `index` counts the graphs of one attribute. `None` if that
-    /// branch is never taken.
+    /// Whether every value, those of subgraphs included, is a tensor of a known size.
+    pub(crate) fn are_concrete(&self) -> bool {
+        let inner = self.subgraphs.values().flatten();
+        self.facts.iter().all(Fact::is_concrete) && inner.into_iter().all(|(_, _, facts)| facts.are_concrete())
+    }
+
+    /// The facts of a node's subgraph: `index` counts the rounds of a loop whose rounds differ, and is
+    /// zero everywhere else. `None` if that branch is never taken.
     pub fn subgraph(&self, node: NodeId, attribute: &str, index: usize) -> Option<&Self> {
         let found = self.subgraphs.get(&node)?.iter().find(|(name, at, _)| name == attribute && *at == index);
         found.map(|(_, _, facts)| facts)

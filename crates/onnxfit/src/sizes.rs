@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use onnxfit_base::Bytes;
-use onnxfit_graph::{Dim, Graph, ValueType};
-use onnxfit_memory::program::NodeIdx;
+use onnxfit_graph::{Dim, Graph, Node, ValueType};
+use onnxfit_memory::program::{NodeIdx, ValueIdx};
 use onnxfit_memory::sizes::{BodyRun, RunSizes, TensorSize};
 use onnxfit_onnx::DataType;
-use onnxfit_shape::{Expr, Fact, GraphFacts, Inference, Most};
+use onnxfit_shape::{Expr, Fact, GraphFacts, Inference, Most, Sequence};
 
 /// The tensors of one run, and how many of them are upper bounds: sizes that depend on the data.
 pub(crate) struct Sized {
@@ -26,31 +26,65 @@ pub(crate) fn run_sizes(graph: &Graph, inference: &Inference) -> Sized {
 }
 
 fn graph_sizes(graph: &Graph, facts: &GraphFacts, most: &mut Most<'_>, n_bounded: &mut usize) -> RunSizes {
-    let mut tensors = Vec::with_capacity(graph.n_values());
+    let mut sizes = RunSizes { tensors: Vec::with_capacity(graph.n_values()), ..RunSizes::default() };
     for (id, _) in graph.values() {
-        tensors.push(facts.get(id).and_then(|fact| tensor_size(fact, most, n_bounded)));
-    }
-    let mut bodies = Vec::new();
-    for (index, (id, node)) in graph.nodes().filter(|(_, node)| !node.is("Constant")).enumerate() {
-        let taken: Vec<BodyRun> = node
-            .subgraphs()
-            .filter_map(|(attribute, body)| {
-                let sizes = graph_sizes(body, facts.subgraph(id, attribute, 0)?, most, n_bounded);
-                Some(BodyRun { node: NodeIdx::new(index), attribute: attribute.to_owned(), sizes })
-            })
-            .collect();
-        // Of two branches that both may be taken, the larger one is the one to be ready for.
-        if node.is("If") {
-            bodies.extend(taken.into_iter().max_by_key(|body| weight(&body.sizes)));
-        } else {
-            bodies.extend(taken);
+        let fact = facts.get(id);
+        sizes.tensors.push(fact.and_then(|fact| tensor_size(fact, most, n_bounded)));
+        if let Some(sequence) = fact.and_then(Fact::as_sequence) {
+            sizes.sequences.extend(elements(sequence, most, n_bounded).map(|of| (ValueIdx::new(id.index()), of)));
         }
     }
-    RunSizes { tensors, bodies }
+    for (index, (id, node)) in graph.nodes().filter(|(_, node)| !node.is("Constant")).enumerate() {
+        let mut taken: Vec<BodyRun> = Vec::new();
+        for (attribute, body) in node.subgraphs() {
+            let rounds: Vec<&GraphFacts> =
+                (0..).map_while(|round| facts.subgraph(id, attribute, round)).take(N_ROUNDS_MAX).collect();
+            let times = if rounds.len() == 1 { n_rounds(node, facts, body.n_nodes()) } else { 1 };
+            taken.extend(rounds.into_iter().map(|facts| {
+                let sizes = graph_sizes(body, facts, most, n_bounded);
+                BodyRun { node: NodeIdx::new(index), attribute: attribute.to_owned(), sizes, times }
+            }));
+        }
+        // Of two branches that both may be taken, the larger one is the one to be ready for.
+        if node.is("If") {
+            sizes.bodies.extend(taken.into_iter().max_by_key(|body| weight(&body.sizes)));
+        } else {
+            sizes.bodies.extend(taken);
+        }
+    }
+    sizes
+}
+
+/// Rounds of one loop that are told apart.
+const N_ROUNDS_MAX: usize = 4096;
+/// Nodes that the rounds of one loop may come to where they go alike.
+const N_REPEATED_NODES_MAX: u64 = 100_000;
+/// Elements of a sequence that are told one by one.
+const N_ELEMENTS_MAX: i64 = 65_536;
+
+/// How often a loop's body runs if every round goes alike: its count, where that is known.
+fn n_rounds(node: &Node, facts: &GraphFacts, n_nodes: usize) -> u64 {
+    let count = || facts.get(node.input(0)?)?.scalar()?.as_int();
+    match count().filter(|_| node.is("Loop")).map(u64::try_from) {
+        Some(Ok(0) | Err(_)) => 0,
+        Some(Ok(known)) => known.min((N_REPEATED_NODES_MAX / n_nodes.max(1) as u64).max(1)),
+        None => 1,
+    }
+}
+
+/// The elements of a sequence; `None` where one has no size that could be told.
+fn elements(sequence: &Sequence, most: &mut Most<'_>, n_bounded: &mut usize) -> Option<Vec<TensorSize>> {
+    if let Some(items) = &sequence.items {
+        return items.iter().map(|item| tensor_size(item, most, n_bounded)).collect();
+    }
+    let n = most.of(sequence.length.as_ref()?)?.clamp(0, N_ELEMENTS_MAX);
+    Some(vec![tensor_size(&sequence.element, most, n_bounded)?; usize::try_from(n).ok()?])
 }
 
 fn weight(sizes: &RunSizes) -> u64 {
-    let tensors = sizes.tensors.iter().flatten().filter_map(|tensor| tensor.bytes()).map(|bytes| bytes.get());
+    let elements = sizes.sequences.values().flatten();
+    let tensors = sizes.tensors.iter().flatten().chain(elements);
+    let tensors = tensors.filter_map(|tensor| tensor.bytes()).map(|bytes| bytes.get());
     tensors.chain(sizes.bodies.iter().map(|body| weight(&body.sizes))).fold(0, u64::saturating_add)
 }
 

@@ -86,6 +86,7 @@ fn feed_inputs(program: &Program, index: NodeIdx, body: &mut Program) {
     for (position, &inner) in body.inputs.clone().iter().enumerate() {
         let outer = node.input(position).map(|value| program.value(value));
         let target = &mut body.values[inner.index()];
+        target.is_tensor &= outer.is_none_or(|outer| outer.is_tensor);
         let (element, shape) = match (node.op_type.as_str(), position, outer) {
             ("Loop", 0, _) => (Some(DataType::Int64), None),
             ("Loop", 1, Some(outer)) => (outer.element, outer.declared.clone()),

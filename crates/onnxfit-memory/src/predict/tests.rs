@@ -187,7 +187,7 @@ fn a_run_that_goes_like_the_last_is_told_as_if_it_were_replayed() {
     let graph = "g (float[4, 64] x) => (float[4, 64] z) <float[64, 64] w> { y = MatMul (x, w)\n z = Relu (y) }";
     let model = Model::from_proto(&onnxfit_onnx::text::parse(graph).unwrap()).unwrap();
     let tensor = |_| Some(TensorSize { element: DataType::Float, dims: vec![64, 64] });
-    let sizes = RunSizes { tensors: (0..model.graph.n_values()).map(tensor).collect(), bodies: Vec::new() };
+    let sizes = RunSizes { tensors: (0..model.graph.n_values()).map(tensor).collect(), ..RunSizes::default() };
     for provider in [Provider::Cpu, Provider::Cuda { compute_capability: Some((7, 5)) }] {
         for (mem_pattern, shrink_after_run) in [(true, false), (false, false), (true, true)] {
             let provider = provider.clone();

@@ -4,12 +4,14 @@
 //! patterns of their own.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use onnxfit_base::Bytes;
 
-use super::Compiled;
 use super::frame::{Fetch, Frame, Refusal, Sink};
-use super::machine::{Held, Machine};
+use super::machine::Machine;
+use super::sequences::{Blocks, give_up};
+use super::{Compiled, Failure};
 use crate::program::{DeclaredDim, Node, NodeIdx, Place, ValueIdx};
 use crate::sizes::{BodyRun, RunSizes};
 
@@ -87,18 +89,26 @@ impl<'a> Frame<'a> {
             }
         }
         let mut frame = Frame::new(body, sizes, fetches, machine);
+        self.lend(&mut frame);
         let ran = {
             let mut owner = OwnerOutputs { frame: self, node, sink };
             frame.run(machine, Some(&mut owner))
         };
-        for (_, held) in frame.close(machine, false) {
+        let left = frame.close(machine, ran.is_ok());
+        for (_, held) in left.outputs {
             machine.free(held);
+        }
+        for (value, elements) in left.sequences {
+            match body.program.outputs.iter().position(|output| *output == value).and_then(|at| node.output(at)) {
+                Some(output) => self.hold(output, elements, machine),
+                None => give_up(elements, machine),
+            }
         }
         ran.map_err(Refusal::Inner)
     }
 
-    /// `Loop`: each iteration's results live until the next one is done; what is collected is
-    /// concatenated at the end, when pieces and whole exist together.
+    /// `Loop`: what a round makes is fed to the next one, and gives way to it when that one is done and
+    /// a third begins; what is collected is concatenated at the end, when pieces and whole exist together.
     fn run_loop(
         &mut self,
         index: NodeIdx,
@@ -108,41 +118,84 @@ impl<'a> Frame<'a> {
         sink: &mut Option<&mut dyn Sink>,
     ) -> Result<(), Refusal> {
         // Both are on the host whoever runs the loop.
-        let mut held = vec![
-            self.take_scratch(index, Place::Host, "iteration number", Bytes(8), machine)?,
-            self.take_scratch(index, Place::Host, "loop condition", Bytes(1), machine)?,
-        ];
-        let n_carried = node.inputs.len().saturating_sub(2);
-        let mut carried: Vec<Held> = Vec::new();
+        let iteration = self.take_scratch(index, Place::Host, "iteration number", Bytes(8), machine)?;
+        let condition = self.take_scratch(index, Place::Host, "loop condition", Bytes(1), machine)?;
+        // The condition, then what is carried.
+        let mut fed: Vec<Blocks> = vec![vec![Rc::new(condition)]];
+        let carried = node.inputs.iter().skip(2);
+        fed.extend(carried.map(|input| input.and_then(|input| self.elements(input)).cloned().unwrap_or_default()));
+        let mut made: Vec<Blocks> = fed[1..].to_vec();
+        made.insert(0, Blocks::new());
+        let mut collected = Blocks::new();
         let mut result = Ok(());
-        for (body, run) in runs {
-            let mut frame = Frame::new(body, &run.sizes, BTreeMap::new(), machine);
-            let ran = frame.run(machine, None);
-            let outputs = frame.close(machine, ran.is_ok());
-            for previous in carried.drain(..) {
-                machine.free(previous);
-            }
-            for (value, block) in outputs {
-                let position = body.program.outputs.iter().position(|output| *output == value);
-                // The condition, then what is carried, then what is collected.
-                if position.is_some_and(|position| position <= n_carried) {
-                    carried.push(block);
-                } else {
-                    held.push(block);
+        let mut is_first = true;
+        for (body, run) in runs.iter().flat_map(|(body, run)| (0..run.times).map(move |_| (*body, *run))) {
+            if !std::mem::take(&mut is_first) {
+                for (at, blocks) in made.drain(..).enumerate() {
+                    match fed.get_mut(at) {
+                        Some(slot) => give_up(std::mem::replace(slot, blocks), machine),
+                        None => collected.extend(blocks),
+                    }
                 }
             }
+            for blocks in made.drain(..) {
+                give_up(blocks, machine);
+            }
+            let ran;
+            (made, ran) = self.run_round(body, run, &fed, machine);
             if let Err(failure) = ran {
                 result = Err(Refusal::Inner(failure));
                 break;
             }
         }
         if result.is_ok() {
+            for (at, input) in node.inputs.iter().enumerate().skip(2) {
+                let is_sequence = input.is_some_and(|input| self.elements(input).is_some());
+                if let (true, Some(output), Some(blocks)) = (is_sequence, node.output(at - 2), made.get(at - 1)) {
+                    self.hold(output, blocks.clone(), machine);
+                }
+            }
             result = self.outputs_only(node, machine, sink);
         }
-        for block in carried.into_iter().chain(held) {
-            machine.free(block);
+        for blocks in made.into_iter().chain(fed).chain([collected]) {
+            give_up(blocks, machine);
         }
+        machine.free(iteration);
         result
+    }
+
+    /// One round: what it makes, output by output, and how it ended.
+    fn run_round(
+        &self,
+        body: &'a Compiled,
+        run: &'a BodyRun,
+        fed: &[Blocks],
+        machine: &mut Machine,
+    ) -> (Vec<Blocks>, Result<(), Failure>) {
+        let mut frame = Frame::new(body, &run.sizes, BTreeMap::new(), machine);
+        self.lend(&mut frame);
+        let program = &body.program;
+        // The iteration number is fed first.
+        let feed_of = |value: ValueIdx| program.inputs.iter().skip(1).position(|input| *input == value);
+        for (&input, blocks) in program.inputs.iter().skip(1).zip(fed) {
+            if run.sizes.sequences.contains_key(&input) || !program.value(input).is_tensor {
+                frame.sequences.insert(input, blocks.clone());
+            }
+        }
+        let ran = frame.run(machine, None);
+        let mut left = frame.close(machine, ran.is_ok());
+        let outputs = program.outputs.iter().map(|&output| {
+            if let Some(at) = left.sequences.iter().position(|(value, _)| *value == output) {
+                return left.sequences[at].1.clone();
+            }
+            if let Some(at) = left.outputs.iter().position(|(value, _)| *value == output) {
+                return vec![Rc::new(left.outputs.swap_remove(at).1)];
+            }
+            // What is passed on as it came.
+            let from = feed_of(body.plan.buffer[output.index()]);
+            from.and_then(|at| fed.get(at)).cloned().unwrap_or_default()
+        });
+        (outputs.collect(), ran)
     }
 }
 

@@ -1,11 +1,13 @@
 //! One run of one program: the execution frame.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use onnxfit_base::Bytes;
 
 use super::machine::{Held, Machine};
+use super::sequences::{Blocks, give_up};
 use super::{Compiled, FailedNode, Failure, N_PLACES, PatternGroup, PlacedPattern, feeds};
 use crate::arena::{ArenaError, QUANTUM, StreamTag};
 use crate::pattern::{PatternBlock, PatternPlanner, pattern_key};
@@ -69,6 +71,17 @@ pub(super) struct Frame<'a> {
     /// The pattern's blocks, by place.
     blocks: [Option<Held>; N_PLACES],
     tracers: Option<[PatternPlanner<ValueIdx>; N_PLACES]>,
+    /// The elements of values that are sequences, by the value that owns them.
+    pub(super) sequences: BTreeMap<ValueIdx, Blocks>,
+}
+
+/// What a frame leaves to its caller.
+#[derive(Default)]
+pub(super) struct Left {
+    /// Blocks of outputs.
+    pub(super) outputs: Vec<(ValueIdx, Held)>,
+    /// Elements of outputs that are sequences.
+    pub(super) sequences: Vec<(ValueIdx, Blocks)>,
 }
 
 impl<'a> Frame<'a> {
@@ -81,8 +94,13 @@ impl<'a> Frame<'a> {
         let copied = feeds::copy_in(compiled, sizes, machine)?;
         let mut frame = Self::new(compiled, sizes, BTreeMap::new(), machine);
         let ran = frame.run(machine, None);
-        let outputs = frame.close(machine, ran.is_ok());
-        let kept = ran.and_then(|()| feeds::copy_out(compiled, sizes, machine, outputs));
+        let Left { outputs, sequences } = frame.close(machine, ran.is_ok());
+        let mut kept = ran.and_then(|()| feeds::copy_out(compiled, sizes, machine, outputs));
+        let elements = sequences.into_iter().flat_map(|(_, elements)| elements).filter_map(Rc::into_inner);
+        match &mut kept {
+            Ok(kept) => kept.extend(elements),
+            Err(_) => elements.for_each(|held| machine.free(held)),
+        }
         for feed in copied {
             machine.free(feed);
         }
@@ -112,6 +130,7 @@ impl<'a> Frame<'a> {
             tracers: (uses_patterns && pattern.is_none()).then(Default::default),
             pattern,
             blocks: [None; N_PLACES],
+            sequences: BTreeMap::new(),
         }
     }
 
@@ -168,10 +187,16 @@ impl<'a> Frame<'a> {
         for &index in &compiled.plan.order {
             machine.trace.push(Event::Node(compiled.node_ref(index)));
             let node = compiled.program.node(index);
-            let ran = if compiled.kernels[index.index()].has_body {
-                self.run_control(index, node, machine, &mut sink)
-            } else {
-                self.run_kernel(index, node, machine, &mut sink)
+            let kernel = &compiled.kernels[index.index()];
+            let made = match kernel.maker {
+                Some(maker) => self.run_maker(maker, index, node, machine),
+                None => Ok(false),
+            };
+            let ran = match made {
+                Ok(true) => Ok(()),
+                Ok(false) if kernel.has_body => self.run_control(index, node, machine, &mut sink),
+                Ok(false) => self.run_kernel(index, node, machine, &mut sink),
+                Err(refusal) => Err(refusal),
             };
             ran.map_err(|refusal| match refusal {
                 Refusal::Inner(failure) => failure,
@@ -327,6 +352,9 @@ impl<'a> Frame<'a> {
 
     fn release(&mut self, value: ValueIdx, machine: &mut Machine) {
         self.drop_slot(value, machine);
+        if let Some(elements) = self.sequences.remove(&value) {
+            give_up(elements, machine);
+        }
         if let Some(tracers) = &mut self.tracers {
             tracers[self.compiled.plan.place[value.index()] as usize].free(value);
         }
@@ -342,8 +370,8 @@ impl<'a> Frame<'a> {
 
     /// Ends the frame: what nobody released, then the blocks. Outputs go to the caller, unless the
     /// run failed.
-    pub(super) fn close(mut self, machine: &mut Machine, succeeded: bool) -> Vec<(ValueIdx, Held)> {
-        let mut outputs = Vec::new();
+    pub(super) fn close(mut self, machine: &mut Machine, succeeded: bool) -> Left {
+        let mut left = Left::default();
         for index in 0..self.slots.len() {
             let value = ValueIdx::new(index);
             let kept =
@@ -351,15 +379,22 @@ impl<'a> Frame<'a> {
             match self.slots[index] {
                 Slot::Own(held) if kept => {
                     self.slots[index] = Slot::Empty;
-                    outputs.push((value, held));
+                    left.outputs.push((value, held));
                 }
                 _ => self.drop_slot(value, machine),
             }
         }
+        if succeeded && !self.sequences.is_empty() {
+            let outputs = self.compiled.program.outputs.iter();
+            left.sequences = outputs.filter_map(|output| Some((*output, self.elements(*output)?.clone()))).collect();
+        }
+        for elements in std::mem::take(&mut self.sequences).into_values() {
+            give_up(elements, machine);
+        }
         for block in std::mem::take(&mut self.blocks).into_iter().flatten() {
             machine.free(block);
         }
-        outputs
+        left
     }
 }
 

@@ -62,11 +62,11 @@ fn run_sizes(graph: &Graph, facts: &GraphFacts, branch: Option<&str>) -> RunSize
     for (index, (id, node)) in graph.nodes().filter(|(_, node)| !node.is("Constant")).enumerate() {
         let node_bodies = node.subgraphs().filter_map(|(attribute, body)| {
             let sizes = run_sizes(body, facts.subgraph(id, attribute, 0)?, branch);
-            Some(BodyRun { node: NodeIdx::new(index), attribute: attribute.to_owned(), sizes })
+            Some(BodyRun { node: NodeIdx::new(index), attribute: attribute.to_owned(), sizes, times: 1 })
         });
         bodies.extend(node_bodies.max_by_key(|body| (Some(body.attribute.as_str()) == branch, weight(&body.sizes))));
     }
-    RunSizes { tensors, bodies }
+    RunSizes { tensors, bodies, ..RunSizes::default() }
 }
 
 fn weight(sizes: &RunSizes) -> u64 {

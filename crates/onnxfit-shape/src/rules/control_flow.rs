@@ -6,11 +6,16 @@ use crate::context::{Dims, RuleContext, axis_of};
 use crate::expr::Expr;
 use crate::fact::{Fact, Kind};
 use crate::registry::Entry;
+use crate::scalar::Scalar;
 
 pub(super) const TABLE: &[Entry] = &[("", "If", if_), ("", "Loop", loop_), ("", "Scan", scan)];
 
 /// Rounds after which a loop's shapes are given up as unstable.
 const N_ROUNDS_MAX: usize = 4;
+/// Rounds of known number that are followed one by one.
+const N_ROUNDS_APART_MAX: i64 = 64;
+/// Nodes walked for that, all rounds together.
+const N_NODES_APART_MAX: usize = 4096;
 
 fn if_(context: &mut RuleContext<'_, '_>) -> Option<()> {
     let condition = context.input(0).and_then(Fact::scalar).and_then(|scalar| scalar.is_true());
@@ -64,6 +69,13 @@ fn loop_(context: &mut RuleContext<'_, '_>) -> Option<()> {
             break;
         }
     }
+    let n_known = n_trips.as_ref().and_then(Expr::as_constant);
+    if let Some(n_trips) = n_known.filter(|_| starts_true == Some(true))
+        && !context.subgraph_is_concrete("body")
+        && rounds_apart(context, n_trips, &initial)
+    {
+        return Some(());
+    }
     if !is_stable {
         carried.fill(Fact::default());
     }
@@ -87,6 +99,64 @@ fn loop_(context: &mut RuleContext<'_, '_>) -> Option<()> {
         stack(context, output, made, n, 0);
     }
     Some(())
+}
+
+/// Follows a loop round by round, each with its number and what the one before made: sizes may differ
+/// from round to round, and a sequence grows. `false`, and nothing changed, if it cannot be told when
+/// the loop ends.
+fn rounds_apart(context: &mut RuleContext<'_, '_>, n_trips: i64, initial: &[Fact]) -> bool {
+    let Some(body) = context.node.graph("body") else { return false };
+    let n_rounds = usize::try_from(n_trips.min(N_ROUNDS_APART_MAX + 1)).unwrap_or(0);
+    if n_trips > N_ROUNDS_APART_MAX || n_rounds * body.n_nodes() > N_NODES_APART_MAX {
+        return false;
+    }
+    let goes_on = passes_condition_on(context);
+    let together = context.take_subgraphs();
+    let scalar = |element_type, value| Fact::tensor(Some(element_type), Some(Vec::new())).with_elements(vec![value]);
+    let mut carried = initial.to_vec();
+    let mut collected: Vec<Vec<Fact>> = vec![Vec::new(); context.n_outputs().saturating_sub(carried.len())];
+    let mut rounds = Vec::new();
+    for round in 0..n_rounds {
+        let mut inputs = vec![
+            scalar(DataType::Int64, i64::try_from(round).ok().map(Scalar::int)),
+            scalar(DataType::Bool, Some(Scalar::truth(true))),
+        ];
+        inputs.extend(carried.iter().cloned());
+        let outputs = context.run_subgraph_at("body", round, &inputs);
+        let is_true = |outputs: &Vec<Fact>| outputs.first().and_then(Fact::scalar).and_then(|scalar| scalar.is_true());
+        let Some(outputs) = outputs.filter(|outputs| outputs.len() > carried.len()) else { break };
+        let again = if goes_on { Some(true) } else { is_true(&outputs) };
+        for (slot, made) in carried.iter_mut().zip(&outputs[1..]) {
+            *slot = made.clone();
+        }
+        for (slot, made) in collected.iter_mut().zip(&outputs[initial.len() + 1..]) {
+            slot.push(made.clone());
+        }
+        rounds.append(&mut context.take_subgraphs());
+        // What the last round says about another one does not matter.
+        if round + 1 == n_rounds || again == Some(false) {
+            context.put_subgraphs(rounds);
+            say_apart(context, carried, &collected);
+            return true;
+        }
+        if again.is_none() {
+            break;
+        }
+    }
+    context.put_subgraphs(together);
+    false
+}
+
+fn say_apart(context: &mut RuleContext<'_, '_>, carried: Vec<Fact>, collected: &[Vec<Fact>]) {
+    let n_carried = carried.len();
+    for (at, fact) in carried.into_iter().enumerate() {
+        context.set_fact(at, fact);
+    }
+    for (at, made) in collected.iter().enumerate() {
+        let Some(first) = made.first() else { continue };
+        let n = i64::try_from(made.len()).ok().map(Expr::constant);
+        stack(context, n_carried + at, first, n, 0);
+    }
 }
 
 /// Whether the body's condition output is just its condition input.

@@ -36,6 +36,13 @@ impl Net {
                         }
                         None => {}
                     }
+                    // What a value was known to be while another node made it stays known.
+                    let maker = arg.producer.and_then(|(op, _)| self.op(op).origin);
+                    let is_made_anew =
+                        arg.producer.is_some() && maker != graph.value(value).producer.map(|(node, _)| node);
+                    if is_made_anew && arg.shape.is_some() && arg.other.is_none() {
+                        patch.set_type(value, arg.ty());
+                    }
                 }
                 None if !is_needed && arg.producer.is_none() => {}
                 None => {

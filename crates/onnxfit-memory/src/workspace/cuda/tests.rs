@@ -41,7 +41,7 @@ fn sizes(model: &Model, inference: &onnxfit_shape::Inference) -> RunSizes {
         let fact = inference.graph.get(id)?;
         Some(crate::sizes::TensorSize { element: fact.element_type?, dims: fact.concrete()? })
     };
-    RunSizes { tensors: model.graph.values().map(|(id, _)| tensor(id)).collect(), bodies: Vec::new() }
+    RunSizes { tensors: model.graph.values().map(|(id, _)| tensor(id)).collect(), ..RunSizes::default() }
 }
 
 fn described(call: &Call<'_>) -> String {

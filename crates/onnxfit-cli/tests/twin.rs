@@ -1,0 +1,95 @@
+//! The twin against ONNX Runtime on small models, one for each thing that it imitates. Skipped where no
+//! ONNX Runtime is found.
+
+use std::process::Command;
+
+use onnxfit::runtime::locate::{Places, find};
+use onnxfit_onnx::{RandomWeights, SaveOptions, WeightStore};
+use serde_json::Value;
+
+/// Runs a model written as text and says how the prediction fared; empty without an ONNX Runtime.
+fn measured(text: &str, level: &str, sizes: &[&str]) -> String {
+    if find(&Places::of_this_process()).library().is_none() {
+        eprintln!("skipped: no ONNX Runtime was found");
+        return String::new();
+    }
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let path = folder.path().join("model.onnx");
+    let proto = onnxfit_onnx::text::parse(text).expect("the text is a model");
+    let store = WeightStore::new(folder.path());
+    let weights = RandomWeights::new(&store, 1, Default::default());
+    onnxfit_onnx::save(&proto, &path, &SaveOptions::new(&weights)).expect("it saves");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onnxfit"));
+    command.arg("measure").arg(&path).args(["--provider", "cpu", "--threads", "2", "--offline", "--json"]);
+    command.args(["--opt-level", level]);
+    for size in sizes {
+        command.args(["--dim", size]);
+    }
+    let output = command.output().expect("the command starts");
+    let view: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("no JSON: {error}\n{}", String::from_utf8_lossy(&output.stderr)));
+    view["accuracy"]["text"].as_str().expect("an accuracy line").to_owned()
+}
+
+#[track_caller]
+fn is_exact(text: &str, level: &str, sizes: &[&str]) {
+    let line = measured(text, level, sizes);
+    assert!(line.is_empty() || line.contains("14 of 14 figures"), "{line}");
+}
+
+#[test]
+fn a_sequence_that_a_loop_fills_holds_elements_of_a_size_for_each_round() {
+    let text = r#"<ir_version: 8, opset_import: ["" : 17]>
+        g (float[N,64] x) => (float[K,64] y, float[S,64] last)
+        <int64 rounds = {5}, bool go = {1}, int64[1] zero = {0}, int64[1] one = {1}, int64 at = {-1}> {
+            empty = SequenceEmpty()
+            full = Loop<body = b (int64 i, bool c, seq(float[R,64]) held) => (bool c2, seq(float[T,64]) more) {
+                c2 = Identity(c) from = Unsqueeze(i, zero) to = Add(from, one)
+                part = Slice(x, zero, to, zero) twice = Add(part, part) more = SequenceInsert(held, twice)
+            }>(rounds, go, empty)
+            whole = ConcatFromSequence<axis = 0>(full) y = Relu(whole)
+            piece = SequenceAt(full, at) last = Tanh(piece)
+        }"#;
+    for level in ["disable", "extended"] {
+        is_exact(text, level, &["N=9"]);
+    }
+}
+
+#[test]
+fn what_a_loop_collects_exists_in_pieces_and_whole() {
+    let text = r#"<ir_version: 8, opset_import: ["" : 17]>
+        g (float[N,64] x) => (float[P,Q,64] y)
+        <int64 rounds = {40}, bool go = {1}> {
+            end, made = Loop<body = b (int64 i, bool c, float[A,64] h) => (bool c2, float[B,64] h2, float[B,64] seen) {
+                c2 = Identity(c) t = Tanh(h) h2 = Add(t, h) seen = Exp(h2)
+            }>(rounds, go, x)
+            y = Relu(made)
+        }"#;
+    is_exact(text, "disable", &["N=9"]);
+}
+
+#[test]
+fn parts_of_a_split_die_with_the_last_sequence_that_holds_them() {
+    let text = r#"<ir_version: 8, opset_import: ["" : 17]>
+        g (float[N,64] x) => (float[A,64] y)
+        <int64 four = {4}, int64 first = {0}> {
+            parts = SplitToSequence<axis = 0>(x, four) some = SequenceErase(parts, first)
+            one = SequenceAt(some, first) more = SequenceInsert(some, one) built = SequenceConstruct(one, one)
+            left = ConcatFromSequence<axis = 0>(more) right = ConcatFromSequence<axis = 0>(built)
+            both = Concat<axis = 0>(left, right) y = Relu(both)
+        }"#;
+    is_exact(text, "disable", &["N=14"]);
+}
+
+#[test]
+fn a_value_that_a_fusion_makes_keeps_the_names_of_its_sizes() {
+    let text = r#"<ir_version: 8, opset_import: ["" : 17]>
+        g (float[N,256] x, float[M,256] y) => (float[R,256] z)
+        <float s = {0.1}, uint8 zp = {128}, float[P,256] sum> {
+            qx = QuantizeLinear(x, s, zp) dx = DequantizeLinear(qx, s, zp)
+            qy = QuantizeLinear(y, s, zp) dy = DequantizeLinear(qy, s, zp)
+            sum = Add(dx, dy) qs = QuantizeLinear(sum, s, zp) ds = DequantizeLinear(qs, s, zp)
+            t = Erf(ds) u = Erf(t) qu = QuantizeLinear(u, s, zp) du = DequantizeLinear(qu, s, zp) z = Erf(du)
+        }"#;
+    is_exact(text, "extended", &["N=6", "M=6", "P=6"]);
+}

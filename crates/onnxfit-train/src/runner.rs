@@ -106,12 +106,27 @@ impl SessionRunner {
         let at = match self.sessions.iter().position(|(open, _)| *open == part) {
             Some(at) => at,
             None => {
-                let spec = SessionSpec { model: file(self.folder.path(), part), ..self.spec.clone() };
+                let mut spec = SessionSpec { model: file(self.folder.path(), part), ..self.spec.clone() };
+                yield_the_cores(part, &mut spec);
                 self.sessions.push((part, Session::open(self.library, &spec)?));
                 self.sessions.len() - 1
             }
         };
         Ok(&mut self.sessions[at].1)
+    }
+}
+
+/// Sessions take turns within a step, and the threads of each go on spinning for a while after its
+/// run, on the cores that the next one wants (`session.force_spinning_stop`,
+/// onnxruntime_session_options_config_keys.h, 1.31.1). Those between the long runs do not.
+fn yield_the_cores(part: Part, spec: &mut SessionSpec) {
+    match part {
+        // Counts labels: too little for a second thread.
+        Part::Count => spec.intra_op_threads = Some(1),
+        Part::Update => {
+            spec.config.entry("session.force_spinning_stop".to_owned()).or_insert_with(|| "1".to_owned());
+        }
+        Part::Gradients | Part::Whole => {}
     }
 }
 

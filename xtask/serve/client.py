@@ -1,7 +1,7 @@
 """Asks `onnxfit serve` what its users ask, and what they should not.
 
 Run by the tests with few requests and by `cargo xtask serve` with many. Prints one line of JSON for
-each thing that was found; a promise that does not hold ends it with exit code 1.
+each thing that was found; ends with exit code 1 if a promise did not hold.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import random
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,8 @@ from onnx import TensorProto, helper, numpy_helper
 WIDE = 4096
 # A short soak still meets sizes that it has not seen.
 FLAT_FROM = 2000
+# Looks at the memory of server and worker during a soak.
+SAMPLES = 500
 
 
 def mlp(path, seed):
@@ -61,9 +64,10 @@ def save(path, nodes, inputs, outputs, weights):
 
 
 class Server:
-    def __init__(self, program, models, *arguments):
+    def __init__(self, program, models, *arguments, trusted=None):
         command = [program, "serve", *models, "--provider", "cpu", "--http-port", "0", "--grpc-port", "0", *arguments]
         self.program = program
+        self.context = None if trusted is None else ssl.create_default_context(cafile=trusted)
         self.live = tempfile.TemporaryDirectory()
         environment = {**os.environ, "ONNXFIT_LIVE_DIR": self.live.name}
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
@@ -77,7 +81,7 @@ class Server:
     def read(self):
         for line in self.process.stderr:
             self.lines.append(line.rstrip())
-            found = re.search(r"HTTP on http://([\d.:]+), gRPC on ([\d.:]+);", line)
+            found = re.search(r"HTTP on https?://([\d.:]+), gRPC on ([\d.:]+);", line)
             if found:
                 self.http, self.grpc = found.groups()
                 self.address.set()
@@ -87,7 +91,10 @@ class Server:
 
     def ask(self, method, path, body=None, headers=None, timeout=120):
         host, port = self.http.split(":")
-        connection = http.client.HTTPConnection(host, int(port), timeout=timeout)
+        if self.context is None:
+            connection = http.client.HTTPConnection(host, int(port), timeout=timeout)
+        else:
+            connection = http.client.HTTPSConnection(host, int(port), timeout=timeout, context=self.context)
         try:
             connection.request(method, path, body, headers or {})
             response = connection.getresponse()
@@ -111,10 +118,14 @@ class Server:
         return self.process.wait(timeout=120)
 
 
+BROKEN = []
+
+
 def promise(holds, what, **facts):
+    """Says what was found; what did not hold ends the script with 1 when the rest has been asked."""
     print(json.dumps({"promise": what, "holds": bool(holds), **facts}), flush=True)
     if not holds:
-        sys.exit(1)
+        BROKEN.append(what)
 
 
 def body_of(x, name="x"):
@@ -245,7 +256,8 @@ def soak(server, reference, n_requests, n_kills, n_threads, rows_max):
     lock = threading.Lock()
     found = {"answered": 0, "refused": 0, "wrong": 0, "worst": 0.0}
     seconds = []
-    kill_at = {(at + 1) * n_requests // (n_kills + 1) for at in range(n_kills)}
+    # All in the first half: the second is the life of one worker, whose memory has time to grow.
+    kill_at = {(at + 1) * n_requests // (2 * n_kills + 1) for at in range(n_kills)}
     memory = []
 
     def work():
@@ -262,7 +274,7 @@ def soak(server, reference, n_requests, n_kills, n_threads, rows_max):
                     os.kill(worker_id(server, "mlp"), signal.SIGKILL)
                 except (ProcessLookupError, PermissionError):
                     pass
-            if at % max(1, n_requests // 100) == 0:
+            if at % max(1, n_requests // SAMPLES) == 0:
                 try:
                     with lock:
                         memory.append((at, rss(server.process.pid), rss(worker_id(server, "mlp"))))
@@ -316,17 +328,19 @@ def soak(server, reference, n_requests, n_kills, n_threads, rows_max):
         batches=of("onnxfit_batches_total"),
         worker_deaths=of("onnxfit_worker_deaths_total"),
     )
-    # A worker that was just started is smaller, so the largest of each half are held against each other.
     memory.sort()
     half = len(memory) // 2
     largest = lambda of, part: max((sample[of] for sample in part), default=0)
     slack = 16 << 20
     flat = all(largest(of, memory[half:]) <= 1.2 * largest(of, memory[:half]) + slack for of in (1, 2))
+    mib = lambda bytes: round(bytes / 2**20, 1)
+    tenths = [memory[at * len(memory) // 10 : (at + 1) * len(memory) // 10] for at in range(10)]
     promise(
         flat or n_requests < FLAT_FROM,
         "soak: memory stays flat",
-        server_mib=[round(largest(1, part) / 2**20, 1) for part in (memory[:half], memory[half:])],
-        worker_mib=[round(largest(2, part) / 2**20, 1) for part in (memory[:half], memory[half:])],
+        server_mib=[mib(largest(1, part)) for part in (memory[:half], memory[half:])],
+        worker_mib=[mib(largest(2, part)) for part in (memory[:half], memory[half:])],
+        worker_mib_by_tenth=[mib(largest(2, part)) for part in tenths],
     )
     return metrics
 
@@ -427,6 +441,53 @@ def crowded(program, folder):
     promise(right, "a full queue refuses with a time to come again", refused=len(refused), answered=24 - len(refused))
 
 
+def encrypted(program, folder, certificate, key, reference):
+    """The same over TLS, for callers who trust the certificate and for those who do not."""
+    options = ["--tls-cert", certificate, "--tls-key", key]
+    server = Server(program, [os.path.join(folder, "mlp.onnx")], *options, trusted=certificate)
+    x = np.random.default_rng(3).standard_normal((5, 64)).astype(np.float32)
+    expected = reference["mlp"].run(None, {"x": x})[0]
+    status, _, answer = infer(server, "mlp", x)
+    promise(status == 200 and np.allclose(answer, expected, atol=1e-5), "tls: http, infer")
+    host, port = server.http.split(":")
+    said = []
+    for ask in (
+        lambda: http.client.HTTPSConnection(host, int(port), timeout=20, context=ssl.create_default_context()),
+        lambda: http.client.HTTPConnection(host, int(port), timeout=20),
+    ):
+        connection = ask()
+        try:
+            connection.request("GET", "/v2/health/live")
+            said.append(str(connection.getresponse().status))
+        except (ssl.SSLError, http.client.HTTPException, OSError) as error:
+            said.append(type(error).__name__)
+        finally:
+            connection.close()
+    promise("200" not in said, "tls: nothing for who does not trust it, nothing in plain text", said=said)
+    with_triton_encrypted(server, certificate, x, expected)
+    server.stop()
+
+
+def with_triton_encrypted(server, certificate, x, expected):
+    try:
+        import gevent.ssl
+        import tritonclient.grpc as over_grpc
+        import tritonclient.http as over_http
+    except ImportError:
+        return
+    context = lambda: gevent.ssl.create_default_context(cafile=certificate)
+    clients = [
+        ("http", over_http, over_http.InferenceServerClient(server.http, ssl=True, ssl_context_factory=context)),
+        ("grpc", over_grpc, over_grpc.InferenceServerClient(server.grpc, ssl=True, root_certificates=certificate)),
+    ]
+    for name, module, client in clients:
+        given = module.InferInput("x", list(x.shape), "FP32")
+        given.set_data_from_numpy(x)
+        answer = client.infer("mlp", [given]).as_numpy("y")
+        promise(client.is_server_live() and np.allclose(answer, expected, atol=1e-5), f"tls: tritonclient over {name}")
+        client.close()
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("program")
@@ -436,6 +497,8 @@ def main():
     parser.add_argument("--rows-max", type=int, default=2000)
     parser.add_argument("--arena-limit", default="12MiB")
     parser.add_argument("--others", default="8MiB")
+    parser.add_argument("--tls-cert")
+    parser.add_argument("--tls-key")
     arguments = parser.parse_args()
     random.seed(0)
     with tempfile.TemporaryDirectory() as folder:
@@ -458,6 +521,10 @@ def main():
 
         evicting(arguments.program, folder)
         crowded(arguments.program, folder)
+        if arguments.tls_cert:
+            encrypted(arguments.program, folder, arguments.tls_cert, arguments.tls_key, reference)
+        else:
+            print(json.dumps({"skipped": "TLS: no certificate was given"}), flush=True)
 
         # The memory that the server believes in is there only at times: a rehearsal of a card that
         # others share.
@@ -465,6 +532,7 @@ def main():
         server = Server(arguments.program, [paths["mlp"]], *limited)
         soak(server, reference, arguments.requests, arguments.kills, arguments.threads, arguments.rows_max)
         drained(server, 8)
+    sys.exit(1 if BROKEN else 0)
 
 
 if __name__ == "__main__":

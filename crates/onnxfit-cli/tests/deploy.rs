@@ -29,8 +29,8 @@ fn deployed(arguments: &[&str], folder: &Path) -> String {
     text(&output.stdout)
 }
 
-/// What the system's own schema reads back; nothing where it is not installed.
-fn read_back(system: &str, path: &Path) -> Option<String> {
+/// What the system's own schema says to it, exit code 1 for no; nothing where it is not installed.
+fn held_against_schema(system: &str, path: &Path) -> Option<Output> {
     let Some(python) = std::env::var_os("ONNXFIT_PYTHON").map(PathBuf::from) else {
         eprintln!("skipped: ONNXFIT_PYTHON names no Python");
         return None;
@@ -41,8 +41,26 @@ fn read_back(system: &str, path: &Path) -> Option<String> {
         eprintln!("skipped: {}", text(&output.stdout));
         return None;
     }
+    Some(output)
+}
+
+/// What the system's own schema reads back; nothing where it is not installed.
+fn read_back(system: &str, path: &Path) -> Option<String> {
+    let output = held_against_schema(system, path)?;
     assert!(output.status.success(), "{}\n{}", text(&output.stdout), text(&output.stderr));
     Some(text(&output.stdout))
+}
+
+/// A slip in what was written is one that the schema sees.
+fn check_refused(system: &str, path: &Path, file: &Path, slips: &[(&str, &str)]) {
+    let right = std::fs::read_to_string(file).expect("it was written");
+    for (from, to) in slips {
+        assert!(right.contains(from), "{from} is not in it:\n{right}");
+        std::fs::write(file, right.replacen(from, to, 1)).expect("it can be written");
+        if let Some(output) = held_against_schema(system, path) {
+            assert_eq!(output.status.code(), Some(1), "{from} -> {to}: {}", text(&output.stdout));
+        }
+    }
 }
 
 fn check_read_back(system: &str, path: &Path, expected: Expect) {
@@ -131,6 +149,8 @@ fn kubernetes_takes_the_manifest_for_an_instance_type_and_for_a_gpu() {
         HorizontalPodAutoscaler lstm-lm
     "#]],
     );
+    let slips = [("containers:", "container:"), ("replicas: 1", "replicas: one"), ("selector:", "selects:")];
+    check_refused("kubernetes", &manifest, &manifest, &slips);
     let output = onnxfit(&[LSTM, &["--on", "14GiB"], &pods[..]].concat(), folder.path());
     assert!(text(&output.stderr).contains("does not say on which machines"), "{}", text(&output.stderr));
 }
@@ -160,6 +180,13 @@ fn sagemaker_takes_the_requests() {
     );
     let request = std::fs::read_to_string(folder.path().join("requests/create-endpoint-config.json")).expect("written");
     assert!(request.contains("\"InstanceType\": \"ml.g4dn.xlarge\""), "{request}");
+    let slips = [
+        ("ml.g4dn.xlarge", "ml.g4dn.small"),
+        ("ProductionVariants", "Variants"),
+        ("\"InitialInstanceCount\": 1", "\"InitialInstanceCount\": \"1\""),
+    ];
+    let requests = folder.path().join("requests");
+    check_refused("sagemaker", &requests, &requests.join("create-endpoint-config.json"), &slips);
     let output = onnxfit(&[LSTM, &["--on", "g3.4xlarge"], &endpoint[..]].concat(), folder.path());
     assert_eq!(output.status.code(), Some(2));
 }

@@ -2,7 +2,9 @@
 
 pub(crate) mod grpc;
 pub(crate) mod http;
+pub(crate) mod listening;
 mod room;
+pub(crate) mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -20,15 +20,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt as _;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use front::Front;
+use front::listening::Listening;
+use front::tls::{Inside, Tls};
 use hosted::queue::QueueLimits;
 use hosted::{Hosted, Hosting, RunRules};
 use trace::TraceLog;
 
+pub use front::tls::{TlsError, TlsFiles};
 pub use refusal::{Refusal, RefusalKind};
 pub use setup::{ModelSetup, SessionSetup};
 pub use worker::{WorkerProgram, serve_worker};
@@ -46,6 +47,8 @@ pub struct ServeOptions {
     pub http: SocketAddr,
     /// Where to listen for gRPC, if at all.
     pub grpc: Option<SocketAddr>,
+    /// The certificate of both; without one, connections are plain.
+    pub tls: Option<TlsFiles>,
     /// The bearer token that callers must show.
     pub token: Option<String>,
     /// The longest body.
@@ -68,7 +71,7 @@ pub struct ServeOptions {
     pub request_timeout: Option<Duration>,
     /// How long to go on answering what waits once told to stop.
     pub drain_timeout: Duration,
-    /// How often to look for changed files; never if `None`.
+    /// How often to look for changed files, the certificate's among them; never if `None`.
     pub reload_every: Option<Duration>,
     /// Where to write traces.
     pub trace_file: Option<PathBuf>,
@@ -85,6 +88,9 @@ pub enum ServeError {
         /// Why.
         source: std::io::Error,
     },
+    /// No certificate, or no key to it.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// No thread, no signal, no file.
     #[error("cannot {doing}: {source}")]
     System {
@@ -142,6 +148,8 @@ async fn serve_until(
             Some(TraceLog::create(path).map_err(|source| ServeError::System { doing: "open the trace file", source })?)
         }
     };
+    let tls = options.tls.as_ref().map(Tls::open).transpose()?.map(Arc::new);
+    let inside = |inside| tls.as_ref().map(|tls| (Arc::clone(tls), inside));
     let hosted = Arc::new(Hosted::new(hosting(options), options.models.clone()));
     let front = Arc::new(Front::new(Arc::clone(&hosted), options, traces));
     let (stopped, stopping) = watch::channel(false);
@@ -150,21 +158,16 @@ async fn serve_until(
         let _ = stopping.wait_for(|stopped| *stopped).await;
     };
 
-    let (http, http_address) = listen(options.http).await?;
-    // Without it the last piece of a large answer waits for the caller's word that the first arrived.
-    let http = http.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
+    let (http, http_address) = listen(options.http, inside(Inside::Http1)).await?;
     let router = front::http::router(Arc::clone(&front));
     let http =
         tokio::spawn(axum::serve(http, router).with_graceful_shutdown(when_stopped(stopping.clone())).into_future());
     let mut grpc_address = None;
     let mut grpc = None;
     if let Some(address) = options.grpc {
-        let (listener, address) = listen(address).await?;
+        let (incoming, address) = listen(address, inside(Inside::Http2)).await?;
         grpc_address = Some(address);
         let service = front::grpc::InferenceService(Arc::clone(&front));
-        let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
         let served = tonic::transport::Server::builder().add_service(service);
         grpc = Some(tokio::spawn(served.serve_with_incoming_shutdown(incoming, when_stopped(stopping))));
     }
@@ -181,13 +184,21 @@ async fn serve_until(
     ready();
 
     let reloading = options.reload_every.map(|every| {
-        let hosted = Arc::clone(&hosted);
+        let (hosted, tls) = (Arc::clone(&hosted), tls.clone());
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(every).await;
-                let hosted = Arc::clone(&hosted);
+                let (hosted, tls) = (Arc::clone(&hosted), tls.clone());
+                let look = move || {
+                    match tls.map(|tls| tls.reload_changed()) {
+                        Some(Ok(true)) => eprintln!("the certificate was read again"),
+                        Some(Err(error)) => eprintln!("{error}; new connections are shown the certificate before it"),
+                        Some(Ok(false)) | None => {}
+                    }
+                    hosted.reload_changed();
+                };
                 // A panic in there was printed; looking goes on.
-                let _ = tokio::task::spawn_blocking(move || hosted.reload_changed()).await;
+                let _ = tokio::task::spawn_blocking(look).await;
             }
         })
     });
@@ -228,11 +239,11 @@ fn hosting(options: &ServeOptions) -> Hosting {
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+async fn listen(address: SocketAddr, tls: Option<(Arc<Tls>, Inside)>) -> Result<(Listening, SocketAddr), ServeError> {
     let failed = |source| ServeError::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    Ok((listener, address))
+    let listening = Listening::bind(address, tls).await.map_err(failed)?;
+    let address = listening.address().map_err(failed)?;
+    Ok((listening, address))
 }
 
 /// Ends when the process is told to.

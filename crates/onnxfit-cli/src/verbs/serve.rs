@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use onnxfit::Bytes;
-use onnxfit_server::{ModelSetup, ServeOptions, SessionSetup, WorkerProgram};
+use onnxfit_server::{ModelSetup, ServeOptions, SessionSetup, TlsFiles, WorkerProgram};
 
 use crate::arguments::parse_dim;
 
@@ -49,6 +49,13 @@ pub(crate) struct Arguments {
     /// HTTP only
     #[arg(long)]
     no_grpc: bool,
+    /// Encrypt connections: the certificate in PEM, the server's own first, then those above it; read
+    /// again when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key in PEM, not encrypted
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// A file whose first line is the bearer token that callers must show
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -79,7 +86,7 @@ pub(crate) struct Arguments {
     /// Seconds to go on answering what waits once told to stop
     #[arg(long, value_name = "S", default_value_t = 30)]
     drain_timeout: u64,
-    /// Seconds between looks for changed model files; 0 never looks
+    /// Seconds between looks for changed model files and certificates; 0 never looks
     #[arg(long, value_name = "S", default_value_t = 5)]
     reload_every: u64,
     /// Write a line of OTLP JSON for each request
@@ -104,14 +111,27 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let options = options(arguments)?;
     let listening = |addresses: onnxfit_server::Addresses| {
         let grpc = addresses.grpc.map(|grpc| format!(", gRPC on {grpc}")).unwrap_or_default();
-        eprintln!("HTTP on http://{}{grpc}; loading {} model(s)", addresses.http, options.models.len());
-        if !addresses.http.ip().is_loopback() && options.token.is_none() {
-            eprintln!("warning: everybody who reaches this address may ask; `--token-file` wants a token");
+        let scheme = if options.tls.is_some() { "https" } else { "http" };
+        eprintln!("HTTP on {scheme}://{}{grpc}; loading {} model(s)", addresses.http, options.models.len());
+        if let Some(warning) = warning(addresses.http.ip(), &options) {
+            eprintln!("warning: {warning}");
         }
     };
     onnxfit_server::serve(&options, listening, || eprintln!("ready"))?;
     eprintln!("stopped");
     Ok(0)
+}
+
+/// What whoever opens a server to others should know.
+fn warning(address: IpAddr, options: &ServeOptions) -> Option<&'static str> {
+    match (address.is_loopback(), &options.token, &options.tls) {
+        (true, _, _) | (false, Some(_), Some(_)) => None,
+        (false, None, _) => Some("everybody who reaches this address may ask; `--token-file` wants a token"),
+        (false, Some(_), None) => Some(
+            "whoever is on the way reads the callers' token and their data; encrypt them with `--tls-cert` and \
+             `--tls-key`, unless something in front of this server does",
+        ),
+    }
 }
 
 /// Holds one model for a server, as [`onnxfit_server::serve`] starts it.
@@ -142,6 +162,8 @@ fn options(arguments: &Arguments) -> Result<ServeOptions> {
     // A target that does not exist is an error now and not at the first request.
     session.request(session.limit_bytes)?;
     let token = arguments.token_file.as_deref().map(token).transpose()?;
+    let tls = arguments.tls_cert.clone().zip(arguments.tls_key.clone());
+    let tls = tls.map(|(certificate, key)| TlsFiles { certificate, key });
     let program = WorkerProgram { path: super::program()?, arguments: vec!["__serve-worker".to_owned()] };
     let seconds = Duration::from_secs;
     Ok(ServeOptions {
@@ -150,6 +172,7 @@ fn options(arguments: &Arguments) -> Result<ServeOptions> {
         program,
         http: SocketAddr::new(arguments.host, arguments.http_port),
         grpc: (!arguments.no_grpc).then(|| SocketAddr::new(arguments.host, arguments.grpc_port)),
+        tls,
         token,
         request_bytes_max: usize::try_from(arguments.max_request.get()).unwrap_or(usize::MAX),
         body_bytes_max: arguments.max_reading.get(),

@@ -2,12 +2,25 @@
 
 usage: validate_deploy.py triton CONFIG.PBTXT... | kubernetes MANIFEST | sagemaker FOLDER
 
-Prints what was read back; exit code 3 if the package that brings the schema is not installed.
+Prints what was read back; exit code 3 if no package that brings the schema is installed, 1 with what is
+wrong if it does not hold. Kubernetes and SageMaker are held against the full schema where it is installed
+(`kubernetes-validate`, `botocore`: 108 and 31 MB), and otherwise against the types that are made from it
+(`lightkube-models`, `mypy-boto3-sagemaker`: 2 MB together), which know names, types, enumerations and what
+must be there, but neither patterns nor lengths.
 """
 
+import collections.abc
+import dataclasses
 import json
 import pathlib
 import sys
+import types
+import typing
+
+try:
+    from typing import NotRequired
+except ImportError:  # before Python 3.11
+    from typing_extensions import NotRequired
 
 
 def missing(package):
@@ -41,13 +54,12 @@ def triton(paths):
 
 def kubernetes(path):
     try:
-        import kubernetes_validate
         import yaml
     except ImportError:
-        missing("kubernetes-validate")
+        missing("pyyaml")
+    validate = kubernetes_by_schema() or kubernetes_by_types() or missing("kubernetes-validate, no lightkube-models")
     for document in yaml.safe_load_all(pathlib.Path(path).read_text()):
-        version = kubernetes_validate.latest_version()
-        kubernetes_validate.validate(document, version, strict=True)
+        validate(document)
         print(document["kind"], document["metadata"]["name"])
         if document["kind"] == "Deployment":
             pod = document["spec"]["template"]["spec"]
@@ -55,21 +67,121 @@ def kubernetes(path):
             print("  limits", json.dumps(pod["containers"][0]["resources"]["limits"], sort_keys=True))
 
 
+def kubernetes_by_schema():
+    try:
+        import kubernetes_validate
+    except ImportError:
+        return None
+    version = kubernetes_validate.latest_version()
+    return lambda document: kubernetes_validate.validate(document, version, strict=True)
+
+
+def kubernetes_by_types():
+    # The classes want a base from the client that uses them; plain dataclasses say as much.
+    base = types.ModuleType("lightkube.core.schema")
+    base.dataclass, base.field, base.DictMixin = dataclasses.dataclass, dataclasses.field, object
+    sys.modules.setdefault("lightkube.core", types.ModuleType("lightkube.core"))
+    sys.modules.setdefault("lightkube.core.schema", base)
+    try:
+        from lightkube.models import apps_v1, autoscaling_v2, core_v1
+    except ImportError:
+        return None
+    kinds = {
+        ("apps/v1", "Deployment"): apps_v1.Deployment,
+        ("v1", "Service"): core_v1.Service,
+        ("autoscaling/v2", "HorizontalPodAutoscaler"): autoscaling_v2.HorizontalPodAutoscaler,
+    }
+
+    def validate(document):
+        kind = kinds.get((document.get("apiVersion"), document.get("kind")))
+        assert kind, f"{document.get('apiVersion')} {document.get('kind')} is no kind that is written"
+        fits(document, kind, document["kind"])
+
+    return validate
+
+
+def fits(value, wanted, path):
+    """Holds a value against annotated types: dataclasses, typed dictionaries, lists, literals."""
+    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
+    if wanted in (typing.Any, object):
+        return
+    if origin is typing.Union:
+        failures = []
+        for option in arguments:
+            try:
+                return fits(value, option, path)
+            except AssertionError as failure:
+                failures.append(str(failure))
+        raise AssertionError("; or ".join(failures))
+    if origin is typing.Literal:
+        assert value in arguments, f"{path}: {value!r} is none of {len(arguments)} values"
+    elif origin in (list, collections.abc.Sequence):
+        assert isinstance(value, list), f"{path} is no list"
+        for at, part in enumerate(value):
+            fits(part, arguments[0], f"{path}[{at}]")
+    elif wanted is dict or origin in (dict, collections.abc.Mapping):
+        assert isinstance(value, dict), f"{path} is no mapping"
+        for key, part in value.items():
+            fits(part, arguments[1] if arguments else typing.Any, f"{path}.{key}")
+    elif dataclasses.is_dataclass(wanted) or hasattr(wanted, "__total__"):
+        has_parts(value, wanted, path)
+    else:
+        wanted = {float: (int, float)}.get(wanted, wanted)
+        right = isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
+        assert right, f"{path}: {value!r} is not {wanted}"
+
+
+def has_parts(value, wanted, path):
+    hints = typing.get_type_hints(wanted, include_extras=True)
+    if dataclasses.is_dataclass(wanted):
+        names = {field.name: field.metadata.get("json", field.name) for field in dataclasses.fields(wanted)}
+        needed = [field.name for field in dataclasses.fields(wanted) if field.default is dataclasses.MISSING]
+    else:
+        names = {name: name for name in hints}
+        needed = [name for name, hint in hints.items() if typing.get_origin(hint) is not NotRequired]
+    assert isinstance(value, dict), f"{path} is no mapping"
+    for name in needed:
+        assert names[name] in value, f"{path} lacks {names[name]}"
+    known = {said: name for name, said in names.items()}
+    for key, part in value.items():
+        assert key in known, f"{path} has no {key}"
+        hint = hints[known[key]]
+        if typing.get_origin(hint) is NotRequired:
+            (hint,) = typing.get_args(hint)
+        fits(part, hint, f"{path}.{key}")
+
+
 def sagemaker(folder):
+    validate = sagemaker_by_service() or sagemaker_by_types() or missing("botocore, no mypy-boto3-sagemaker")
+    for operation in ("CreateModel", "CreateEndpointConfig", "CreateEndpoint"):
+        name = "".join("-" + letter.lower() if letter.isupper() else letter for letter in operation).lstrip("-")
+        validate(operation, json.loads(pathlib.Path(folder, f"{name}.json").read_text()))
+        print(operation, "is valid")
+
+
+def sagemaker_by_service():
     try:
         import botocore.session
         from botocore.validate import ParamValidator
     except ImportError:
-        missing("botocore")
+        return None
     model = botocore.session.get_session().get_service_model("sagemaker")
-    for operation in ("CreateModel", "CreateEndpointConfig", "CreateEndpoint"):
-        name = "".join("-" + letter.lower() if letter.isupper() else letter for letter in operation).lstrip("-")
-        request = json.loads(pathlib.Path(folder, f"{name}.json").read_text())
+
+    def validate(operation, request):
         shape = model.operation_model(operation).input_shape
         report = ParamValidator().validate(request, shape)
         assert not report.has_errors(), report.generate_report()
         strings(request, shape, operation)
-        print(operation, "is valid")
+
+    return validate
+
+
+def sagemaker_by_types():
+    try:
+        from mypy_boto3_sagemaker import type_defs
+    except ImportError:
+        return None
+    return lambda operation, request: fits(request, getattr(type_defs, f"{operation}InputTypeDef"), operation)
 
 
 def strings(value, shape, path):

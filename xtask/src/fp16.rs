@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::runner::{release_binary, root, run};
+use crate::runner::{release_binary, release_example, root, run};
 use crate::zoo::shared;
 
 /// Where the models and the other tools come from. Without their dependencies: the models lie
@@ -38,42 +38,9 @@ pub(crate) const PACKAGES: [&str; 26] = [
     "setuptools",
 ];
 
-/// Architectures of the zoo that are small enough to be run by every tool, with random weights.
-const ZOO: [&str; 30] = [
-    "bilstm_tagger",
-    "clip_vit_b32_text_ts",
-    "clip_vit_b32_vision_ts",
-    "deeplabv3_resnet50",
-    "densenet121",
-    "distilbert_base_cls",
-    "efficientnet_b0",
-    "efficientnet_b0_dynamo",
-    "efficientnet_b4",
-    "esrgan_x4_6b",
-    "fcn_resnet50",
-    "inception_v3",
-    "lraspp_mobilenetv3",
-    "lstm_lm",
-    "mobilenetv3_large",
-    "resnet18",
-    "resnet50",
-    "resnet50_dynamo",
-    "shipped_nudenet_yolov8n",
-    "shipped_silero_vad_v4",
-    "shipped_vgg16_tumor",
-    "shufflenet_v2",
-    "swin_t",
-    "swin_t_dynamo",
-    "t5_small_decoder",
-    "t5_small_encoder",
-    "wav2vec2_base",
-    "wavenet_tcn",
-    "yolos_tiny",
-    "yolov8n",
-];
-
-/// Writes `results/fp16.md`; what is given goes to the script, such as `--budget 1200` (seconds after
-/// which no new model is begun; an hour if nothing is said).
+/// Writes `results/fp16.md` from the rows in `results/fp16.jsonl`, and first makes those that are missing
+/// or of an earlier build; what is given goes to the script, such as `--tools onnxfit "onnxfit unseen"
+/// --budget 600` (seconds after which no new row is begun; an hour if nothing is said).
 pub(crate) fn fp16(more: &[String]) -> Result<()> {
     let home = root().join("target/peers");
     let python = home.join("bin/python");
@@ -87,22 +54,12 @@ pub(crate) fn fp16(more: &[String]) -> Result<()> {
     let script = root().join("crates/onnxfit-rewrite/tests/peers/fp16.py");
     let out = root().join("results/fp16.md");
     let mut arguments = vec![text(&script)?, text(&out)?, text(&binary)?];
-    let zoo = home.join("zoo");
-    let sizes = shared().join("zoo/graphs");
-    let graphs: Vec<String> = ZOO
-        .iter()
-        .map(|name| sizes.join(format!("{name}.onnx")))
-        .filter(|path| path.exists())
-        .map(|path| path.display().to_string())
-        .collect();
-    if graphs.is_empty() {
-        eprintln!("no zoo beside the repository: only the models of packages");
+    let graphs = shared().join("zoo/graphs");
+    let maker = release_example("half")?;
+    if graphs.exists() {
+        arguments.extend(["--zoo", text(&graphs)?, text(&maker)?]);
     } else {
-        std::fs::create_dir_all(&zoo)?;
-        let example = ["run", "--release", "--quiet", "-p", "onnxfit-rewrite", "--example", "half", "--", text(&zoo)?];
-        let graphs: Vec<&str> = graphs.iter().map(String::as_str).collect();
-        run("cargo", &[&example[..], &graphs[..]].concat(), &[])?;
-        arguments.extend(["--zoo", text(&zoo)?, "--sizes", text(&sizes)?]);
+        eprintln!("no zoo beside the repository: only the models of packages");
     }
     arguments.extend(more.iter().map(String::as_str));
     run(text(&python)?, &arguments, &[])

@@ -38,9 +38,15 @@ pub(crate) fn release_binary() -> Result<PathBuf> {
     }
 }
 
-/// The release build of an example that measures.
+/// The release build of an example that measures or makes models; beside the command that
+/// `ONNXFIT_BINARY` names, if it was built there.
 pub(crate) fn release_example(name: &str) -> Result<PathBuf> {
-    Ok(release_folder()?.join("examples").join(name))
+    let beside = std::env::var_os("ONNXFIT_BINARY")
+        .and_then(|binary| Some(Path::new(&binary).parent()?.join("examples").join(name)));
+    match beside.filter(|example| example.exists()) {
+        Some(example) => Ok(example),
+        None => Ok(release_folder()?.join("examples").join(name)),
+    }
 }
 
 /// Where release builds lie, built once: the command and the examples together, so that what they
@@ -48,9 +54,11 @@ pub(crate) fn release_example(name: &str) -> Result<PathBuf> {
 fn release_folder() -> Result<PathBuf> {
     static BUILT: std::sync::OnceLock<()> = std::sync::OnceLock::new();
     if BUILT.get().is_none() {
-        let packages = ["--package", "onnxfit-cli", "--package", "onnxfit", "--package", "onnxfit-server"];
-        let targets = ["--bin", "onnxfit", "--example", "overhead", "--example", "soak", "--example", "load"];
-        run("cargo", &[&["build", "--release", "--quiet"][..], &packages, &targets].concat(), &[])?;
+        let packages = ["onnxfit-cli", "onnxfit", "onnxfit-server", "onnxfit-rewrite"].map(|name| ["--package", name]);
+        let examples = ["overhead", "soak", "load", "half"].map(|name| ["--example", name]);
+        let all =
+            [&["build", "--release", "--quiet", "--bin", "onnxfit"], packages.as_flattened(), examples.as_flattened()];
+        run("cargo", &all.concat(), &[])?;
         let _ = BUILT.set(());
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);

@@ -1,8 +1,8 @@
 //! Converts models to half width and says what happened:
-//! `cargo run -p onnxfit-rewrite --example half -- OUT_FOLDER [--bf16] MODEL…`.
+//! `cargo run -p onnxfit-rewrite --example half -- OUT_FOLDER [--bf16|--only-float] MODEL…`.
 //!
-//! Each model is written twice, as `NAME.float.onnx` and `NAME.half.onnx`; weights that are absent
-//! are made up, the same in both.
+//! Each model is written twice, as `NAME.float.onnx` and, but for `--only-float`, `NAME.half.onnx`;
+//! weights that are absent are made up, the same in both.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -14,11 +14,12 @@ use onnxfit_rewrite::weight_roles::roles;
 
 #[allow(clippy::print_stdout, reason = "an example talks to who runs it")]
 fn main() {
-    let mut target = HalfType::Float16;
+    let mut target = Some(HalfType::Float16);
     let mut paths = Vec::new();
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
-            "--bf16" => target = HalfType::Bfloat16,
+            "--bf16" => target = Some(HalfType::Bfloat16),
+            "--only-float" => target = None,
             _ => paths.push(PathBuf::from(argument)),
         }
     }
@@ -32,12 +33,13 @@ fn main() {
     }
 }
 
-fn convert(path: &Path, folder: &Path, target: HalfType) -> Result<String, Box<dyn std::error::Error>> {
+fn convert(path: &Path, folder: &Path, target: Option<HalfType>) -> Result<String, Box<dyn std::error::Error>> {
     let file = ModelFile::open(path)?;
     let model = Model::from_proto(&file.proto)?;
     let weights = RandomWeights::new(file.weights(), 1, roles(&model));
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let original = save(&file.proto, &folder.join(format!("{name}.float.onnx")), &SaveOptions::new(&weights))?;
+    let Some(target) = target else { return Ok(format!("{}", original.model_bytes)) };
     let start = Instant::now();
     let outcome = to_half(&model, &weights, &HalfOptions::new(target))?;
     let converted = start.elapsed();

@@ -5,6 +5,7 @@
 //! to the answers: see [`Exactness`].
 
 pub mod batch;
+pub mod choices;
 mod error;
 pub mod half;
 pub mod inline;

@@ -5,6 +5,7 @@
 
 mod bytes_in;
 pub(crate) mod halve;
+mod judge;
 pub(crate) mod ranges;
 mod step_back;
 mod suspects;
@@ -205,9 +206,14 @@ fn view(
         stop_reason: halved.stop.text().to_owned(),
         verify: samples.filter(|_| halved.stop != StopReason::NotCompared).map(|samples| VerifyView {
             agrees: halved.stop == StopReason::Verified,
-            how: format!("both models ran on the CPU provider with {}{}", samples.text(), odd(halved)),
+            how: format!(
+                "both models ran on the CPU provider with {}{}{}",
+                samples.text(),
+                crate::by_choice::said(halved.n_given),
+                odd(halved)
+            ),
             tolerance: gate.text(),
-            outputs: worst(&halved.comparisons),
+            outputs: outputs(model, &halved.comparisons),
         }),
         files: Vec::new(),
         diagnostics: Vec::new(),
@@ -231,6 +237,17 @@ fn range_view(name: &str, seen: &Seen) -> RangeView {
         share_overflowing: seen.share_overflowing(),
         share_vanishing: seen.share_vanishing(),
     }
+}
+
+/// Each output where it is worst, and of what goes into choices the worst of all.
+fn outputs(model: &Model, comparisons: &[Comparison]) -> Vec<OutputView> {
+    let graph = &model.graph().graph;
+    let is_answer = |output: &OutputView| graph.outputs().iter().any(|id| graph.value(*id).name == output.name);
+    let (mut shown, inside): (Vec<OutputView>, Vec<OutputView>) = worst(comparisons).into_iter().partition(is_answer);
+    let badness = |output: &OutputView| (output.problem.is_some(), output.relative_l2);
+    let badder = |a: OutputView, b: OutputView| if badness(&b) > badness(&a) { b } else { a };
+    shown.extend(inside.into_iter().reduce(badder));
+    shown
 }
 
 /// Each output where it is worst.

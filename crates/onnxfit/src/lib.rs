@@ -11,6 +11,8 @@
 
 mod artifacts;
 mod blame;
+mod by_choice;
+mod chain;
 mod changes;
 mod check;
 mod convert;

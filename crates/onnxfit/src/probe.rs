@@ -34,6 +34,21 @@ impl Probe {
         &self.path
     }
 
+    /// The folder that its weights lie in.
+    pub(crate) fn desk(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
+    /// What is on the disk.
+    pub(crate) fn proto(&self) -> &ModelProto {
+        &self.proto
+    }
+
+    /// What the copies that are opened are made of.
+    pub(crate) fn proto_mut(&mut self) -> &mut ModelProto {
+        &mut self.proto
+    }
+
     /// Opens a copy that gives back these values instead of its outputs. Nothing is fused, so that
     /// every value is really made.
     pub(crate) fn open(&self, client: &mut Client, library: &Path, values: &[&str]) -> Result<(), Error> {

@@ -9,7 +9,6 @@ mod fused;
 mod memory;
 mod method;
 mod search;
-mod segments;
 mod spent;
 mod state;
 mod view;

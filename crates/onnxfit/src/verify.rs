@@ -12,6 +12,7 @@ use onnxfit_runtime::{ElementType, RunError, SessionSpec, Tensor, Tensors, npz};
 
 use crate::Error;
 use crate::artifacts::BatchFile;
+use crate::by_choice::{ByChoice, Runner};
 use crate::progress::Progress;
 
 /// Where the inputs of the proof come from.
@@ -53,7 +54,39 @@ pub(crate) fn prove(
     let before = run_side(&proof, original, inputs)?;
     progress.doing("running the fitted model");
     let after = run_side(&proof, fitted, inputs)?;
-    Ok(verify_view(&compare(&before, &after, proof.exactness), proof.how))
+    let plain = compare(&before, &after, proof.exactness);
+    if !plain.agrees
+        && let Some((by_choice, n_given)) = prove_by_choice(&proof, original, fitted, inputs)
+    {
+        return Ok(verify_view(&by_choice, proof.how + &crate::by_choice::said(Some(n_given))));
+    }
+    Ok(verify_view(&plain, proof.how))
+}
+
+/// The comparison where the fitted model is given the original's choices, and how many there are; `None`
+/// where that is not asked for or cannot be done.
+fn prove_by_choice(
+    proof: &Proof<'_>,
+    original: &Side<'_>,
+    fitted: &Side<'_>,
+    inputs: &Tensors,
+) -> Option<(Comparison, usize)> {
+    let is_whole = original.batch.is_none() && fitted.batch.is_none();
+    if !is_whole || matches!(proof.exactness, Exactness::BitIdentical | Exactness::Exact) {
+        return None;
+    }
+    let home = fitted.spec.model.parent()?;
+    let mut run = |path: &Path, inputs: &[Tensors]| -> Result<Vec<Tensors>, RunError> {
+        let mut client = Client::spawn(proof.worker, &["__worker"])?;
+        client.open(proof.library, &SessionSpec::new(path))?;
+        inputs.iter().map(|inputs| Ok(client.run(inputs)?.outputs)).collect()
+    };
+    let mut runner = Runner(&mut run);
+    let inputs = std::slice::from_ref(inputs);
+    let by_choice = ByChoice::begin(&original.spec.model, home, inputs, &mut runner).ok().flatten()?;
+    let judge = |before: &Tensors, after: &Tensors| compare(before, after, proof.exactness);
+    let mut judged = by_choice.judge(&fitted.spec.model, inputs, &mut runner, &judge).ok().flatten()?;
+    Some((judged.pop()?, by_choice.len()))
 }
 
 fn run_side(proof: &Proof<'_>, side: &Side<'_>, inputs: &Tensors) -> Result<Tensors, Error> {

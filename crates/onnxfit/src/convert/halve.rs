@@ -2,16 +2,17 @@
 //! answers differ, find the nodes that are to blame and keep them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use onnxfit_graph::Model as GraphModel;
 use onnxfit_onnx::proto::ModelProto;
 use onnxfit_onnx::{SaveOptions, SaveReport, TensorSource, save, strip_notes};
 use onnxfit_rewrite::half::{self, HalfOptions, HalfOutcome, HalfType};
+use onnxfit_runtime::RunError;
 use onnxfit_runtime::verify::Comparison;
 use onnxfit_runtime::worker::Client;
-use onnxfit_runtime::{RunError, SessionSpec, Tensors};
 
+use super::judge::{Judge, Verdict};
 use super::ranges::{Seen, float_values, measure};
 use super::step_back::{Kept, StepBack};
 use super::suspects::{deviations, suspects};
@@ -21,9 +22,6 @@ use crate::probe::Probe;
 use crate::progress::Progress;
 use crate::samples::Samples;
 use crate::verify::runtime_error;
-
-/// Answers are compared on so many samples.
-const COMPARED_MAX: usize = 8;
 
 /// What is to be converted, and how.
 pub(crate) struct Halving<'a> {
@@ -50,6 +48,8 @@ pub(crate) struct Halved {
     pub(crate) seen: BTreeMap<String, Seen>,
     /// The comparison of each sample.
     pub(crate) comparisons: Vec<Comparison>,
+    /// How many of the original's choices the converted model was given; `None` if it made its own.
+    pub(crate) n_given: Option<usize>,
     pub(crate) rounds: Vec<Round>,
     pub(crate) stop: StopReason,
 }
@@ -95,38 +95,35 @@ pub(crate) fn halve(halving: &Halving<'_>, progress: &dyn Progress) -> Result<Ha
     let mut options = HalfOptions { keep_io: halving.keep_io, ..HalfOptions::new(halving.target) };
     let Some(samples) = halving.samples else {
         let (outcome, saved) = convert(halving, &options)?;
-        let stop = StopReason::NotCompared;
-        return Ok(Halved { outcome, saved, seen: BTreeMap::new(), comparisons: Vec::new(), rounds: Vec::new(), stop });
+        return Ok(Halved {
+            outcome,
+            saved,
+            seen: BTreeMap::new(),
+            comparisons: Vec::new(),
+            n_given: None,
+            rounds: Vec::new(),
+            stop: StopReason::NotCompared,
+        });
     };
     let mut client = Client::spawn(halving.worker, &["__worker"]).map_err(runtime_error)?;
     progress.doing("writing the float model with its weights apart");
     let before = Probe::write(halving.model, halving.source, &halving.desk.join("float.onnx"))?;
     progress.doing("running the float model");
-    let n_compared = samples.len().min(COMPARED_MAX);
-    let expected = answers(&mut client, halving.library, before.path(), samples, n_compared).map_err(runtime_error)?;
+    let judge = Judge::begin(&before, halving.library, halving.gate, samples, &mut client)?;
     let seen = measure(halving.model, &before, samples, halving.target, &mut client, halving.library, progress)?;
     options.ranges = Some(seen.iter().map(|(name, seen)| (name.clone(), seen.range())).collect());
 
     let mut back = StepBack::default();
     // The best model so far, and the options that made it.
-    let mut best: Option<(HalfOutcome, Vec<Comparison>, HalfOptions)> = None;
+    let mut best: Option<(HalfOutcome, Verdict)> = None;
     let stop = loop {
         progress.doing("converting");
         let (outcome, saved) = convert(halving, &options)?;
         progress.doing("running the converted model");
-        let answered = answers(&mut client, halving.library, halving.path, samples, n_compared);
-        let comparisons: Vec<Comparison> = match &answered {
-            Ok(answered) => {
-                expected.iter().zip(answered).map(|(before, after)| halving.gate.judge(before, after)).collect()
-            }
-            Err(_) => Vec::new(),
-        };
-        let bad: Vec<usize> = (0..comparisons.len()).filter(|index| !comparisons[*index].agrees).collect();
-        let is_good =
-            bad.len() <= samples.n_odd_max() && bad.iter().all(|index| halving.gate.is_near(&comparisons[*index]));
-        if answered.is_ok() && is_good {
+        let judged = judge.judge(halving.path, &mut client);
+        if judged.as_ref().is_ok_and(|verdict| verdict.is_good) {
             let fewer = back.narrow(true);
-            best = Some((outcome, comparisons, options.clone()));
+            best = judged.ok().map(|verdict| (outcome, verdict));
             match fewer {
                 Some(kept) => back.apply(kept, &mut options),
                 None => break StopReason::Verified,
@@ -140,41 +137,39 @@ pub(crate) fn halve(halving: &Halving<'_>, progress: &dyn Progress) -> Result<Ha
             }
             continue;
         }
-        let (problem, kept) = match answered {
+        let (problem, kept) = match &judged {
             Err(error) => {
-                let node = failing_node(&error).map(str::to_owned);
+                let node = failing_node(error).map(str::to_owned);
                 let Some(node) = node.filter(|node| !options.keep_nodes.contains(node)) else {
-                    return Err(runtime_error(error));
+                    return Err(runtime_error(error.clone()));
                 };
                 (error.to_string(), Some(Kept::Computing(vec![node])))
             }
-            Ok(_) => {
-                let index = bad.first().copied().unwrap_or_default();
-                let problem = first_problem(&comparisons[index]);
+            Ok(verdict) => {
                 if back.wants_ranking() {
-                    let source = outcome.source(halving.source);
-                    let after = Probe::write(&outcome.model, &source, &halving.desk.join("half.onnx"))?;
-                    let inputs = samples.get(index)?;
                     let ranking =
-                        blame(halving, &options, &outcome, &before, &after, &inputs, &seen, &mut client, progress)?;
+                        blame(halving, &options, &outcome, &before, &judge, verdict, &seen, &mut client, progress)?;
                     back.rank(ranking, halving.model);
                 }
-                (problem, back.next())
+                (first_problem(verdict), back.next())
             }
         };
         let Some(kept) = kept else {
-            let rounds = back.rounds;
-            return Ok(Halved { outcome, saved, seen, comparisons, rounds, stop: StopReason::Rounds });
+            let (rounds, stop) = (back.rounds, StopReason::Rounds);
+            let (comparisons, n_given) =
+                judged.map_or_else(|_| (Vec::new(), None), |verdict| (verdict.comparisons, verdict.n_given));
+            return Ok(Halved { outcome, saved, seen, comparisons, n_given, rounds, stop });
         };
         progress.said(&format!("{problem}; {}", kept.text()));
         back.rounds.push(Round { problem, kept: kept.nodes().to_vec(), weights: kept.is_weights() });
         back.apply(kept, &mut options);
     };
-    let Some((outcome, comparisons, _)) = best else {
+    let Some((outcome, verdict)) = best else {
         return Err(Error::Rewrite { message: "nothing was converted".to_owned(), hint: None });
     };
     let saved = save(&without_notes(&outcome), halving.path, &SaveOptions::new(&outcome.source(halving.source)))?;
-    Ok(Halved { outcome, saved, seen, comparisons, rounds: back.rounds, stop })
+    let (comparisons, n_given) = (verdict.comparisons, verdict.n_given);
+    Ok(Halved { outcome, saved, seen, comparisons, n_given, rounds: back.rounds, stop })
 }
 
 fn convert(halving: &Halving<'_>, options: &HalfOptions) -> Result<(HalfOutcome, SaveReport), Error> {
@@ -190,22 +185,6 @@ fn without_notes(outcome: &HalfOutcome) -> ModelProto {
     proto
 }
 
-fn answers(
-    client: &mut Client,
-    library: &Path,
-    model: &Path,
-    samples: &Samples,
-    n_samples: usize,
-) -> Result<Vec<Tensors>, RunError> {
-    client.open(library, &SessionSpec::new(PathBuf::from(model)))?;
-    let mut answers = Vec::new();
-    for index in 0..n_samples {
-        let inputs = samples.get(index).map_err(|error| RunError::Option(error.to_string()))?;
-        answers.push(client.run(&inputs)?.outputs);
-    }
-    Ok(answers)
-}
-
 fn failing_node(error: &RunError) -> Option<&str> {
     match error {
         RunError::Failed { node, .. } => node.as_deref(),
@@ -213,8 +192,9 @@ fn failing_node(error: &RunError) -> Option<&str> {
     }
 }
 
-fn first_problem(comparison: &Comparison) -> String {
-    let bad = comparison.outputs.iter().find_map(|output| Some((&output.name, output.problem.as_ref()?)));
+fn first_problem(verdict: &Verdict) -> String {
+    let outputs = verdict.comparisons.get(verdict.first_bad).map_or(&[][..], |comparison| &comparison.outputs);
+    let bad = outputs.iter().find_map(|output| Some((&output.name, output.problem.as_ref()?)));
     bad.map_or_else(String::new, |(name, problem)| format!("`{name}` {problem}"))
 }
 
@@ -224,12 +204,22 @@ fn blame(
     options: &HalfOptions,
     outcome: &HalfOutcome,
     before: &Probe,
-    after: &Probe,
-    inputs: &Tensors,
+    judge: &Judge<'_>,
+    verdict: &Verdict,
     seen: &BTreeMap<String, Seen>,
     client: &mut Client,
     progress: &dyn Progress,
 ) -> Result<Vec<String>, Error> {
+    let source = outcome.source(halving.source);
+    let mut after = Probe::write(&outcome.model, &source, &halving.desk.join("half.onnx"))?;
+    let inputs = judge.inputs(verdict.first_bad);
+    let mut fed = inputs.clone();
+    // Behind a choice that was made otherwise every number is another.
+    if let Some(by_choice) = judge.choices().filter(|_| verdict.n_given.is_some())
+        && by_choice.give(after.proto_mut())
+    {
+        fed = fed.into_iter().chain(by_choice.chosen(verdict.first_bad)).collect();
+    }
     let n_samples = halving.samples.map_or(1, Samples::len);
     let graph = &outcome.model.graph;
     let is_made = |name: &str| graph.value_named(name).is_some_and(|id| graph.value(id).producer.is_some());
@@ -238,7 +228,7 @@ fn blame(
     for (name, bytes) in &mut values {
         *bytes = seen.get(name).map_or(*bytes, |seen| seen.bytes(n_samples));
     }
-    let found = deviations(&values, before, after, inputs, client, halving.library, progress)?;
+    let found = deviations(&values, [(before, inputs), (&after, &fed)], client, halving.library, progress)?;
     let is_all_kept = outcome.report.n_converted == 0;
     let islands = outcome.report.islands.iter().map(|island| island.node.clone());
     // When all compute in float, what differs comes from the weights: any node may be to blame.

@@ -1,5 +1,5 @@
 //! Measures every float value of a model while it runs: how large, how small, how much would be
-//! lost in half width. Streaming: one group of values is in memory at a time.
+//! lost in half width. Streaming: one piece of the model is in memory at a time.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,6 +12,7 @@ use onnxfit_runtime::{ElementType, Tensor, Tensors};
 use onnxfit_shape::{Bindings, infer};
 
 use crate::Error;
+use crate::chain::{Chain, on_all_cores};
 use crate::probe::{Probe, groups};
 use crate::progress::{Progress, Stage};
 use crate::samples::Samples;
@@ -64,6 +65,19 @@ impl Seen {
         }
     }
 
+    /// Takes what was seen of the same value elsewhere.
+    fn join(&mut self, other: &Self) {
+        self.smallest = self.smallest.min(other.smallest);
+        self.largest = self.largest.max(other.largest);
+        let nonzero = [self.smallest_nonzero, other.smallest_nonzero].into_iter().flatten();
+        self.smallest_nonzero = nonzero.reduce(f32::min);
+        self.n_finite += other.n_finite;
+        self.n_nonzero += other.n_nonzero;
+        self.n_overflowing += other.n_overflowing;
+        self.n_vanishing += other.n_vanishing;
+        self.n_not_finite += other.n_not_finite;
+    }
+
     /// Bytes of one run's value.
     pub(crate) fn bytes(&self, n_samples: usize) -> u64 {
         4 * (self.n_finite + self.n_not_finite) / n_samples.max(1) as u64
@@ -88,8 +102,55 @@ impl Seen {
     }
 }
 
-/// Runs the model and looks at all its float values.
+/// Runs the model and looks at all its float values: once for each sample where it can be run in
+/// pieces, once for each group of values elsewhere.
 pub(crate) fn measure(
+    model: &GraphModel,
+    probe: &Probe,
+    samples: &Samples,
+    target: HalfType,
+    client: &mut Client,
+    library: &Path,
+    progress: &dyn Progress,
+) -> Result<BTreeMap<String, Seen>, Error> {
+    let mut seen = match measure_in_pieces(model, probe, samples, target, library, progress) {
+        Ok(seen) => seen,
+        Err(_) => measure_in_groups(model, probe, samples, target, client, library, progress)?,
+    };
+    for index in 0..samples.len() {
+        for (name, tensor) in samples.get(index)?.iter() {
+            add(seen.entry(name.to_owned()).or_default(), tensor, target);
+        }
+    }
+    Ok(seen)
+}
+
+fn measure_in_pieces(
+    model: &GraphModel,
+    probe: &Probe,
+    samples: &Samples,
+    target: HalfType,
+    library: &Path,
+    progress: &dyn Progress,
+) -> Result<BTreeMap<String, Seen>, Error> {
+    let mut seen: BTreeMap<String, Seen> = BTreeMap::new();
+    let mut chain = Chain::open(library, probe.desk(), model, probe.proto(), &samples.get(0)?, |_| true)?;
+    for index in 0..samples.len() {
+        let (done, total) = (index as u64, samples.len() as u64);
+        progress.stage(&Stage::Counted { what: "measuring ranges".to_owned(), done, total });
+        chain.run(&samples.get(index)?, |values| {
+            let mut jobs: Vec<(&str, &[f32], Seen)> =
+                values.iter().map(|(name, numbers)| (*name, *numbers, Seen::default())).collect();
+            on_all_cores(&mut jobs, |(_, numbers, own)| own.add(numbers.iter().copied(), target));
+            for (name, _, own) in jobs {
+                seen.entry(name.to_owned()).or_default().join(&own);
+            }
+        })?;
+    }
+    Ok(seen)
+}
+
+fn measure_in_groups(
     model: &GraphModel,
     probe: &Probe,
     samples: &Samples,
@@ -134,11 +195,6 @@ pub(crate) fn measure(
                 waiting.push(left.to_vec());
             }
             Err(_) => done += 1,
-        }
-    }
-    for index in 0..samples.len() {
-        for (name, tensor) in samples.get(index)?.iter() {
-            add(seen.entry(name.to_owned()).or_default(), tensor, target);
         }
     }
     Ok(seen)
@@ -239,12 +295,15 @@ mod tests {
     #[test]
     fn measuring_in_pieces_is_measuring_at_once() {
         let numbers: Vec<f32> = (0..1000).map(|n| (n as f32 - 500.0) * 1e3).collect();
-        let (mut once, mut pieces) = (Seen::default(), Seen::default());
+        let (mut once, mut pieces, mut joined) = (Seen::default(), Seen::default(), Seen::default());
         once.add(numbers.iter().copied(), HalfType::Float16);
         for piece in numbers.chunks(7) {
             pieces.add(piece.iter().copied(), HalfType::Float16);
+            let mut own = Seen::default();
+            own.add(piece.iter().copied(), HalfType::Float16);
+            joined.join(&own);
         }
-        assert_eq!(once, pieces);
+        assert_eq!((once, once), (pieces, joined));
         assert_eq!(once.share_overflowing(), 0.869);
     }
 }

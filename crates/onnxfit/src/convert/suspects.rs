@@ -16,12 +16,11 @@ use crate::progress::{Progress, Stage};
 const GROUP_BYTES_MAX: u64 = 128 << 20;
 
 /// How far each value of the converted model is off, as relative L2; infinite where numbers were
-/// lost. `values` with their bytes.
+/// lost. `values` with their bytes; `sides` are the original and the converted model, each with its
+/// inputs.
 pub(crate) fn deviations(
     values: &[(String, u64)],
-    before: &Probe,
-    after: &Probe,
-    inputs: &Tensors,
+    sides: [(&Probe, &Tensors); 2],
     client: &mut Client,
     library: &Path,
     progress: &dyn Progress,
@@ -34,11 +33,11 @@ pub(crate) fn deviations(
             done: found.len() as u64,
             total: values.len() as u64,
         });
-        let mut run = |probe: &Probe| {
+        let mut run = |(probe, inputs): (&Probe, &Tensors)| {
             probe.open(client, library, &group)?;
             Probe::run(client, inputs)
         };
-        let (left, right) = (run(before)?, run(after)?);
+        let (left, right) = (run(sides[0])?, run(sides[1])?);
         for name in group {
             if let (Some(a), Some(b)) = (left.get(name), right.get(name)) {
                 found.insert(name.to_owned(), deviation(a, b));

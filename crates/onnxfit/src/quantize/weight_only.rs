@@ -13,10 +13,9 @@ use onnxfit_quantize::{Choice, Layer, Level};
 use onnxfit_runtime::{ElementType, Library, Session};
 
 use super::bench::Bench;
-use super::calibrate::spec;
 use super::method::{Built, Method, quantize_error};
-use super::segments::cut_down;
 use crate::Error;
+use crate::chain::{cut_down, spec};
 use crate::convert::ranges::float_values;
 use crate::progress::{Progress, Stage};
 use crate::verify::runtime_error;

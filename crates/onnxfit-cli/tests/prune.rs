@@ -25,12 +25,16 @@ struct Bench {
 impl Bench {
     /// `None` without a runtime.
     fn new() -> Option<Self> {
+        Self::of(CNN)
+    }
+
+    fn of(model: &str) -> Option<Self> {
         if find(&Places::of_this_process()).library().is_none() {
             eprintln!("skipped: no ONNX Runtime was found");
             return None;
         }
         let folder = tempfile::tempdir().expect("there is room for a folder");
-        let proto = onnxfit_onnx::text::parse(CNN).expect("a model");
+        let proto = onnxfit_onnx::text::parse(model).expect("a model");
         let store = onnxfit_onnx::WeightStore::new(folder.path());
         let weights = onnxfit_onnx::RandomWeights::new(&store, 3, Default::default());
         let options = onnxfit_onnx::SaveOptions::new(&weights);
@@ -101,6 +105,16 @@ fn weights_or_the_measured_arena_are_at_most_the_share_that_was_asked_for() {
     assert!(number(&arena, "/measured_peak/ratio") <= 0.6, "{arena:#}");
     assert!(number(&arena, "/predicted_peak/ratio") <= 0.6, "{arena:#}");
     assert!(bench.bytes("out.onnx") < bench.bytes("model.onnx"));
+}
+
+#[test]
+fn weights_inside_nodes_are_cut_too() {
+    let ones = vec!["1"; 32].join(", ");
+    let nodes = format!("k = Constant<value = float[32,1,1] {{{ones}}}>() a1 = Mul(c1, k)");
+    let model = CNN.replace("a1 = Conv", "c1 = Conv").replace("r1 = Relu", &format!("{nodes} r1 = Relu"));
+    let Some(bench) = Bench::of(&model) else { return };
+    bench.pruned("--target-memory 0.6 --of weights --recover off");
+    bench.pruned("--sparsity 0.4 --importance wanda");
 }
 
 #[test]

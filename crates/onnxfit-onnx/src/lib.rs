@@ -31,3 +31,4 @@ pub use pages::release_pages;
 pub use random::{RandomWeights, WeightRole};
 pub use save::{SaveOptions, SaveReport, save};
 pub use tensor::ExternalLocation;
+pub use walk::{FoundMut, tensors_mut};

@@ -7,7 +7,7 @@ use crate::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProt
 
 /// A tensor, and whether it is an initializer. The others (attributes, the parts of sparse
 /// tensors) must stay inside the model file: runtimes look for them there.
-pub(crate) type FoundMut<'a> = (&'a mut TensorProto, bool);
+pub type FoundMut<'a> = (&'a mut TensorProto, bool);
 
 /// Calls `visit` with every tensor of the model.
 pub(crate) fn visit_tensors<'a>(model: &'a ModelProto, visit: &mut impl FnMut(&'a TensorProto)) {
@@ -40,7 +40,7 @@ fn visit_node<'a>(node: &'a NodeProto, visit: &mut impl FnMut(&'a TensorProto)) 
 }
 
 /// Every tensor of the model, to be changed.
-pub(crate) fn tensors_mut(model: &mut ModelProto) -> Vec<FoundMut<'_>> {
+pub fn tensors_mut(model: &mut ModelProto) -> Vec<FoundMut<'_>> {
     let mut found = Vec::new();
     for function in &mut model.functions {
         function.node.iter_mut().for_each(|node| collect_node(node, &mut found));

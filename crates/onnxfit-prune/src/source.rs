@@ -41,6 +41,11 @@ pub struct Cuts {
 }
 
 impl Cuts {
+    /// Whether a tensor waits to be cut.
+    pub fn waits(&self, tensor: &TensorProto) -> Result<bool, TensorError> {
+        Ok(self.of(tensor)?.is_some())
+    }
+
     fn of(&self, tensor: &TensorProto) -> Result<Option<&Waiting>, TensorError> {
         let external = tensor.external_location()?;
         let index = external.and_then(|external| external.location.strip_prefix(LOCATION)?.parse::<usize>().ok());

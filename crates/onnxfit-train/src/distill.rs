@@ -8,17 +8,15 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use onnxfit_graph::Model;
-use onnxfit_onnx::proto::{GraphProto, ModelProto, TensorProto};
+use onnxfit_onnx::proto::{ModelProto, TensorProto};
 use onnxfit_onnx::{TensorError, TensorSource};
 
 use crate::error::TrainError;
 use crate::lift::lift;
+use crate::rename::rename;
 
 /// What the names of the teacher's values begin with.
 pub const TEACHER: &str = "teacher/";
-
-/// Subgraphs within subgraphs.
-const DEPTH_MAX: usize = 64;
 
 /// One model that computes what both compute. Inputs of the same name are shared; the outputs are
 /// the student's.
@@ -42,7 +40,11 @@ pub fn join(teacher: &Model, student: &Model) -> Result<Model, TrainError> {
     let fed: Vec<_> = guest.input.iter().filter(|info| !stored.contains(info.name())).cloned().collect();
     let shared: BTreeSet<String> = fed.iter().map(|info| info.name().to_owned()).collect();
     graph.input.extend(fed.into_iter().filter(|info| !own.contains(info.name())));
-    rename(&mut guest, &shared, 0)?;
+    rename(&mut guest, &|name: &mut String| {
+        if !name.is_empty() && !shared.contains(name.as_str()) {
+            name.insert_str(0, TEACHER);
+        }
+    })?;
     graph.initializer.extend(guest.initializer);
     graph.sparse_initializer.extend(guest.sparse_initializer);
     graph.value_info.extend(guest.value_info);
@@ -54,35 +56,6 @@ pub fn join(teacher: &Model, student: &Model) -> Result<Model, TrainError> {
         joined.import_opset(domain, *version);
     }
     Ok(joined)
-}
-
-fn rename(graph: &mut GraphProto, shared: &BTreeSet<String>, depth: usize) -> Result<(), TrainError> {
-    if depth > DEPTH_MAX {
-        return Err(TrainError::Model(format!("its subgraphs are nested more than {DEPTH_MAX} deep")));
-    }
-    let change = |name: &mut String| {
-        if !name.is_empty() && !shared.contains(name.as_str()) {
-            name.insert_str(0, TEACHER);
-        }
-    };
-    for tensor in &mut graph.initializer {
-        tensor.name.iter_mut().for_each(change);
-    }
-    for tensor in &mut graph.sparse_initializer {
-        tensor.values.iter_mut().filter_map(|values| values.name.as_mut()).for_each(change);
-    }
-    let infos = graph.input.iter_mut().chain(&mut graph.output).chain(&mut graph.value_info);
-    infos.filter_map(|info| info.name.as_mut()).for_each(change);
-    for node in &mut graph.node {
-        node.input.iter_mut().chain(&mut node.output).chain(&mut node.name).for_each(change);
-        for attribute in &mut node.attribute {
-            let inner = attribute.g.iter_mut().map(|graph| &mut **graph).chain(&mut attribute.graphs);
-            for graph in inner {
-                rename(graph, shared, depth + 1)?;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// The weights of a joined model: the teacher's from one place, the student's from another.

@@ -12,6 +12,7 @@
 
 mod accumulate;
 mod answers;
+mod branches;
 mod broadcast;
 mod checkpoint;
 mod distill;
@@ -31,6 +32,7 @@ mod precision;
 mod project;
 mod recompute;
 mod registry;
+mod rename;
 mod reverse;
 mod rules;
 mod runner;

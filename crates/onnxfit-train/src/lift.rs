@@ -7,6 +7,7 @@ use onnxfit_graph::Model;
 use onnxfit_onnx::DataType;
 use onnxfit_onnx::proto::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
+use crate::branches::take_known_branches;
 use crate::emit::{int, text};
 use crate::error::TrainError;
 use crate::tape::tensor_of;
@@ -20,8 +21,12 @@ const IR_VERSION: i64 = 8;
 /// Subgraphs within subgraphs.
 const DEPTH_MAX: usize = 32;
 
-/// The model in operator set 18 or later.
+/// The model in operator set 18 or later, without branches that are never taken.
 pub(crate) fn lift(model: &Model) -> Result<Model, TrainError> {
+    take_known_branches(to_target(model)?)
+}
+
+fn to_target(model: &Model) -> Result<Model, TrainError> {
     let from = model.opset("");
     if !model.functions().is_empty() {
         return Err(TrainError::Model("it defines operators of its own; inline its functions first".to_owned()));

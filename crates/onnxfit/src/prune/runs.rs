@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use onnxfit_base::Bytes;
 use onnxfit_graph::Model as GraphModel;
 use onnxfit_onnx::proto::{ModelProto, ValueInfoProto};
-use onnxfit_onnx::{DataType, ModelFile, SaveOptions, TensorSource, save};
+use onnxfit_onnx::{DataType, ModelFile, SaveOptions, TensorSource, save, tensors_mut};
 use onnxfit_prune::{CuttingSource, Pruned};
 use onnxfit_report::fix::VerifyView;
 use onnxfit_runtime::verify::{Comparison, Exactness, compare};
@@ -51,14 +51,11 @@ impl Runs<'_> {
         let source = CuttingSource::new(base.weights(), &made.cuts);
         give_back(&mut proto, outputs);
         let path = self.desk.join(name);
-        if let Some(graph) = &mut proto.graph {
-            let own = |location: &str| location.starts_with("onnxfit-prune:");
-            for tensor in &mut graph.initializer {
-                let waits = tensor.external_location()?.is_some_and(|external| own(&external.location));
-                if waits {
-                    let bytes = source.tensor_bytes(tensor)?;
-                    tensor.set_raw(bytes);
-                }
+        // Weights may be attributes of `Constant` nodes as well.
+        for (tensor, _) in tensors_mut(&mut proto) {
+            if made.cuts.waits(tensor)? {
+                let bytes = source.tensor_bytes(tensor)?;
+                tensor.set_raw(bytes);
             }
         }
         let is_large = proto.graph.iter().flat_map(|graph| &graph.initializer).any(|tensor| tensor.is_external());

@@ -47,12 +47,18 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
 
 /// A virtual environment of the build folder with the packages that tests compare against.
 pub(crate) fn python_environment() -> Result<PathBuf> {
+    environment("venv", &[])
+}
+
+/// A virtual environment of the build folder with those packages and more.
+pub(crate) fn environment(name: &str, more: &[&str]) -> Result<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    let venv = target.join("venv");
+    let venv = target.join(name);
     let python = venv.join("bin/python");
     let python_text = python.to_string_lossy().into_owned();
-    let ready = target.join("venv.packages");
-    let wanted = PYTHON_PACKAGES.join(" ");
+    let ready = target.join(format!("{name}.packages"));
+    let packages = [&PYTHON_PACKAGES[..], more].concat();
+    let wanted = packages.join(" ");
     if std::fs::read_to_string(&ready).is_ok_and(|have| have == wanted)
         && works(&python_text, &["-c", "import onnxruntime"])
     {
@@ -60,7 +66,7 @@ pub(crate) fn python_environment() -> Result<PathBuf> {
     }
     run("python3", &["-m", "venv", &venv.to_string_lossy()], &[])?;
     let mut install = vec!["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    install.extend(PYTHON_PACKAGES);
+    install.extend(packages);
     run(&python_text, &install, &[])?;
     std::fs::write(&ready, wanted).context("cannot note which packages are installed")?;
     Ok(venv)

@@ -7,6 +7,7 @@ mod fp16;
 mod gpu;
 mod guard;
 mod limits;
+mod pip_install;
 mod prune;
 mod quantize;
 mod recommend;
@@ -15,6 +16,7 @@ mod runner;
 mod serve;
 mod speed;
 mod split;
+mod systems;
 mod tidy;
 mod train;
 mod unseen;
@@ -43,6 +45,8 @@ cargo xtask COMMAND
   soak    10,000 requests while memory runs out, guarded and otherwise: results/soak.md
   overhead  what the guard costs when nothing fails: results/overhead.md
   serve   ten thousand requests with too little memory and dying workers: results/serve.md
+  pip-install  the README's way for Python from a fresh clone, in release: results/pip_install.md
+  systems Ray's dataset, Kubernetes' and SageMaker's whole schemas: results/systems.md
   split   architectures in stages, each proved against the whole: results/split.md
   speed   the whole prediction against another tool's planner: results/speed.md
   train   steps per second beside onnxsim, recompute, accumulation, gradients: results/train.md";
@@ -66,7 +70,9 @@ fn main() -> ExitCode {
         Some(("soak", [])) => guard::soak(),
         Some(("overhead", [])) => guard::overhead(),
         Some(("serve", [])) => serve::serve(),
+        Some(("pip-install", [])) => pip_install::pip_install(),
         Some(("split", [])) => split::split(),
+        Some(("systems", [])) => systems::systems(),
         Some(("speed", [])) => speed::speed(),
         Some(("quantize", more)) => quantize::quantize(more),
         Some(("fp16", more)) => fp16::fp16(more),

@@ -28,7 +28,10 @@ const BATCHES: &[(&str, &str)] = &[
     ("language", "language and speech models of `transformers`, TorchScript exporter, opsets 13 to 18"),
     ("vision", "image models of `torchvision`, `timm` and `transformers`, TorchScript exporter, opsets 13 to 18"),
     ("various", "recurrent, graph, point, recommender, audio, generative and detection models written out"),
-    ("further", "detection heads, codecs, state spaces, experts, vision and language, cached steps, loops, opsets 11 to 20"),
+    (
+        "further",
+        "detection heads, codecs, state spaces, experts, vision and language, cached steps, loops, opsets 11 to 20",
+    ),
     ("dynamo", "some of the above through the dynamo exporter, opsets 18 to 21"),
     ("quantized", "some of the above quantized by `onnxruntime.quantization`"),
     ("fused", "some of the above after `onnxruntime.transformers.optimizer`"),

@@ -106,4 +106,5 @@ fn the_wheel_brings_the_drop_in_the_command_and_the_notebook() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("complete and equal"), "{said}");
+    println!("{said}");
 }

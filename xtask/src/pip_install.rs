@@ -53,9 +53,9 @@ fn all(folder: &Path) -> Result<()> {
         step("python3 -m venv venv", "python3", &["-m", "venv", &text(&venv)]),
         step("pip install .", &python, &[&pip[..], &[&text(&clone)]].concat()),
         step(
-            "onnxfit check examples/resnet50/model.onnx --on T4 --dim batch=8",
+            "onnxfit check examples/resnet50/model.onnx --on T4 --dim batch=8 --dim height=224 --dim width=224",
             &command,
-            &["check", &model, "--on", "T4", "--dim", "batch=8"],
+            &["check", &model, "--on", "T4", "--dim", "batch=8", "--dim", "height=224", "--dim", "width=224"],
         ),
         step("pip install onnx", &python, &[&pip[..], &["onnx"]].concat()),
         step(
@@ -71,7 +71,7 @@ fn all(folder: &Path) -> Result<()> {
     let revision = said(Command::new("git").args(["rev-parse", "--short", "HEAD"]).current_dir(root()));
     let mut table = format!(
         "# `pip install .`\n\nMade by `cargo xtask pip-install`: a fresh clone of {revision}, a fresh virtual environment \
-         ({}), no build\nfolder of an earlier build, {} processors.\n\n| step | seconds | result | last line |\n|---|---:|---|---|\n",
+         ({}), no build\nfolder of an earlier build, {} processors.\n\n| step | seconds | result | what it said |\n|---|---:|---|---|\n",
         said(Command::new("python3").arg("--version")),
         std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
     );
@@ -90,7 +90,7 @@ fn all(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Runs a step: seconds, how it ended, the last line that it printed.
+/// Runs a step: seconds, how it ended, its verdict or the last line that it printed.
 fn run(step: &Step<'_>, folder: &Path) -> Result<(f64, String, String)> {
     let began = Instant::now();
     let log = folder.join("log");
@@ -119,7 +119,9 @@ fn run(step: &Step<'_>, folder: &Path) -> Result<(f64, String, String)> {
     if result != "works" {
         eprintln!("{text}");
     }
-    let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    let verdict = text.lines().find(|line| line.starts_with("fits on "));
+    let last = verdict.or_else(|| lines.next_back()).unwrap_or_default();
     let last = last.trim().replace(&format!("{}/", folder.display()), "");
     Ok((began.elapsed().as_secs_f64(), result, last))
 }

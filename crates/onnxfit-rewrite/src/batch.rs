@@ -7,12 +7,14 @@
 //! are the answers of the whole. What is not known to keep rows apart is taken to mix them
 //! ([`Rows::Mixed`]); nothing but sizes may be read from a value that is mixed.
 
+mod branches;
 mod data;
 mod layout;
 mod neural;
 mod numbers;
 mod rules;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use onnxfit_graph::{Dim, Graph, Model, Node, NodeId, ValueId};
@@ -36,6 +38,16 @@ pub enum Rows {
         axis: usize,
         /// Which element of a tuple is the number.
         element: usize,
+    },
+    /// Along this axis, which is as long as there are rows, it is the number of one of each row's own
+    /// elements, counted over rows of equally many that lie one behind the other.
+    Element {
+        /// The axis of the rows.
+        axis: usize,
+        /// Which of the walk's strides says how many elements a row has.
+        stride: usize,
+        /// Whether the element is chosen already; until then it is the first.
+        is_chosen: bool,
     },
     /// Rows may have met in it.
     Mixed,
@@ -99,8 +111,17 @@ pub fn batch_split(model: &Model, dim: Option<&str>) -> Result<BatchSplit, Batch
     let fed = graph.required_inputs().filter_map(|id| facts.fact(id).shape.as_ref()).flatten();
     let fed = fed.flat_map(Expr::symbols).map(|symbol| symbol.name().to_owned()).collect();
     let opset = model.opset("");
-    let mut walk =
-        Walk { graph, facts: &facts, batch: &batch, fed, rows, opset, reasons: BTreeMap::new(), refusals: Vec::new() };
+    let mut walk = Walk {
+        graph,
+        facts: &facts,
+        batch: &batch,
+        fed,
+        rows,
+        opset,
+        reasons: BTreeMap::new(),
+        refusals: Vec::new(),
+        strides: RefCell::default(),
+    };
     walk.all_nodes();
     let mut outputs = BTreeMap::new();
     for id in graph.outputs() {
@@ -109,7 +130,7 @@ pub fn batch_split(model: &Model, dim: Option<&str>) -> Result<BatchSplit, Batch
                 outputs.insert(graph.value(*id).name.clone(), axis);
             }
             Rows::None => {}
-            Rows::Count | Rows::Number(_) | Rows::Tuples { .. } => {
+            Rows::Count | Rows::Number(_) | Rows::Tuples { .. } | Rows::Element { .. } => {
                 return Err(BatchRefusal::Counts(graph.value(*id).name.clone()));
             }
             Rows::Mixed => return Err(walk.refusal(*id)),
@@ -163,6 +184,8 @@ struct Walk<'a> {
     /// Why values are mixed: which of the refusals.
     reasons: BTreeMap<usize, usize>,
     refusals: Vec<BatchRefusal>,
+    /// How many elements a row has where elements of rows are numbered.
+    strides: RefCell<Vec<Expr>>,
 }
 
 impl Walk<'_> {
@@ -170,7 +193,7 @@ impl Walk<'_> {
         let sorted = self.graph.topological_order().unwrap_or_default();
         for id in sorted {
             let node = self.graph.node(id);
-            let made = match self.node_rows(node) {
+            let made = match self.node_rows(id, node) {
                 Ok(made) => made,
                 Err(reason) => {
                     let reason = self.reason(id, node, reason);
@@ -207,21 +230,20 @@ impl Walk<'_> {
         reason.cloned().unwrap_or_else(|| BatchRefusal::Counts(self.graph.value(value).name.clone()))
     }
 
-    fn node_rows(&self, node: &Node) -> Result<Vec<Rows>, String> {
+    fn node_rows(&self, id: NodeId, node: &Node) -> Result<Vec<Rows>, String> {
         let view = View { walk: self, node };
         let reads = node.inputs.iter().flatten().chain(&node.implicit_inputs).map(|value| self.rows[value.index()]);
         let (mut any, mut any_number, mut any_mixed) = (false, false, false);
         for rows in reads {
             any |= rows != Rows::None;
-            any_number |= matches!(rows, Rows::Number(_) | Rows::Tuples { .. });
+            any_number |= matches!(rows, Rows::Number(_) | Rows::Tuples { .. } | Rows::Element { .. });
             any_mixed |= rows == Rows::Mixed;
         }
         if !any {
             // A source that is the same in every piece makes the same in every piece.
-            return match node.op_type.as_str() {
-                "RandomNormal" | "RandomUniform" | "RandomNormalLike" | "RandomUniformLike" | "Multinomial"
-                | "Bernoulli" => Err("draws random numbers, so no two runs agree".to_owned()),
-                _ => Ok(vec![Rows::None; node.outputs.len()]),
+            return match branches::draws(node) {
+                true => Err("draws random numbers, so no two runs agree".to_owned()),
+                false => Ok(vec![Rows::None; node.outputs.len()]),
             };
         }
         // What is known in full, element by element, is arithmetic on sizes.
@@ -230,6 +252,9 @@ impl Walk<'_> {
         }
         if any_mixed {
             return Err("reads rows that have met".to_owned());
+        }
+        if node.is("If") {
+            return self.branch_rows(id, node);
         }
         if !node.implicit_inputs.is_empty() || node.subgraphs().next().is_some() {
             return Err("has a body that reads rows; its rows are not followed there".to_owned());
@@ -353,7 +378,9 @@ impl View<'_> {
         for (output, rows) in self.node.outputs.iter().zip(made) {
             let Some(shape) = output.and_then(|value| self.fact_of(value).shape.as_deref()) else { continue };
             let claimed = match rows {
-                Rows::Axis(axis) | Rows::Number(axis) | Rows::Tuples { axis, .. } => Some(*axis),
+                Rows::Axis(axis) | Rows::Number(axis) | Rows::Tuples { axis, .. } | Rows::Element { axis, .. } => {
+                    Some(*axis)
+                }
                 _ => None,
             };
             for (axis, dim) in shape.iter().enumerate() {

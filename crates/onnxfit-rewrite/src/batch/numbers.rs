@@ -100,7 +100,8 @@ fn first_element(view: &View<'_>) -> Result<Vec<Rows>, String> {
 fn chosen_element(view: &View<'_>) -> Result<Vec<Rows>, String> {
     let refusal = || "computes with the numbers of rows".to_owned();
     let firsts = usize::from(!matches!(view.rows(0), Rows::Element { .. }));
-    let (Rows::Element { axis, stride, is_chosen: false }, Rows::Axis(own)) = (view.rows(firsts), view.rows(1 - firsts))
+    let (Rows::Element { axis, stride, is_chosen: false }, Rows::Axis(own)) =
+        (view.rows(firsts), view.rows(1 - firsts))
     else {
         return Err(refusal());
     };

@@ -24,7 +24,10 @@ impl Expr {
                 if is_beaten {
                     return true;
                 }
-                match is_at_most(one, &candidate, NESTING_MAX) {
+                let is_at_most = is_at_most(one, &candidate, NESTING_MAX)
+                    // Equal parts answer one way only, so a part of the other decides from its side.
+                    .or_else(|| is_at_most(&candidate, one, NESTING_MAX).map(|is_at_most| !is_at_most));
+                match is_at_most {
                     // `one` ≤ `candidate`: the minimum keeps `one`, the maximum the candidate.
                     Some(true) if least => {
                         is_beaten = true;

@@ -1,4 +1,4 @@
-use onnxfit_runtime::{Library, Session, Tensor, Tensors, locate};
+use onnxfit_runtime::{ElementType, Library, Session, Tensor, Tensors, locate};
 
 use super::needs::tests::{TAGGER, runnable};
 use super::*;
@@ -98,6 +98,26 @@ const CUTTABLE: &[&str] = &[
         t = Shape(d)
         y = Reshape(x, t)
     }",
+    // The greatest of each row, by its number among the elements of all rows.
+    "g (int64[batch, 3] i) => (int64[batch] y)
+       <int64 first = {0}, int64 one = {1}, int64 zeroth = {0}, int64 oneth = {1}, int64[1] flat = {-1}> {
+        s = Shape(i)
+        n = Gather(s, zeroth)
+        w = Gather(s, oneth)
+        r = Range(first, n, one)
+        m = Mul(r, w)
+        a = ArgMax<axis = 1, keepdims = 0>(i)
+        k = Add(a, m)
+        f = Reshape(i, flat)
+        y = Gather(f, k)
+    }",
+    // What is kept from an earlier call is empty in one of the branches.
+    "g (bool c, float[batch, 6] x) => (float[batch, 6] y, float[k, 6] z) <int64[2] none = {0, 6}> {
+        y, z = If (c) <
+            then_branch = t () => (float[batch, 6] p, float[batch, 6] q) { p = Relu(x) q = Neg(x) },
+            else_branch = e () => (float[batch, 6] u, float[0, 6] v) { u = Neg(x) v = ConstantOfShape(none) }
+        >
+    }",
 ];
 
 #[test]
@@ -112,25 +132,32 @@ fn what_may_be_cut_answers_the_same_when_it_is_cut() {
         let x: Vec<f32> = (0..7 * 6).map(|at| at as f32).collect();
         // Each row looks elsewhere, and none twice.
         let i: Vec<i64> = (0..7).flat_map(|row| (0..3).map(move |at| (row + 2 * at) % 6)).collect();
-        let all: Vec<(String, Tensor)> = vec![
-            ("x".to_owned(), Tensor::from_f32(vec![7, 6], &x).expect("the values fill it")),
-            ("i".to_owned(), Tensor::from_i64(vec![7, 3], &i).expect("the values fill it")),
-        ];
-        let known: Vec<&str> = session.inputs().iter().map(|info| info.name.as_str()).collect();
-        let all: Tensors = all.into_iter().filter(|(name, _)| known.contains(&name.as_str())).collect();
-        let whole = session.run(&all).expect("it runs");
-        let mut pieces = Vec::new();
-        for rows in [0..1, 1..4, 4..7] {
-            let part = all.iter().map(|(name, tensor)| {
-                let part = tensor.slice(cut.inputs[name], rows.clone()).expect("rows are there");
-                (name.to_owned(), part)
-            });
-            pieces.push(session.run(&part.collect()).expect("it runs"));
-        }
-        for (name, want) in whole.iter() {
-            let parts: Vec<&Tensor> = pieces.iter().filter_map(|piece| piece.get(name)).collect();
-            let got = Tensor::concatenate(&parts, cut.outputs[name]).expect("pieces join");
-            assert_eq!(got, *want, "{name} of\n{source}");
+        for c in [0, 1] {
+            let all: Vec<(String, Tensor)> = vec![
+                (
+                    "c".to_owned(),
+                    Tensor::from_bytes(ElementType::Bool, Vec::new(), vec![c]).expect("one value fills it"),
+                ),
+                ("x".to_owned(), Tensor::from_f32(vec![7, 6], &x).expect("the values fill it")),
+                ("i".to_owned(), Tensor::from_i64(vec![7, 3], &i).expect("the values fill it")),
+            ];
+            let known: Vec<&str> = session.inputs().iter().map(|info| info.name.as_str()).collect();
+            let all: Tensors = all.into_iter().filter(|(name, _)| known.contains(&name.as_str())).collect();
+            let whole = session.run(&all).expect("it runs");
+            let mut pieces = Vec::new();
+            for rows in [0..1, 1..4, 4..7] {
+                let part = all.iter().map(|(name, tensor)| {
+                    let axis = cut.inputs.get(name);
+                    let part = axis.map(|axis| tensor.slice(*axis, rows.clone()).expect("rows are there"));
+                    (name.to_owned(), part.unwrap_or_else(|| tensor.clone()))
+                });
+                pieces.push(session.run(&part.collect()).expect("it runs"));
+            }
+            for (name, want) in whole.iter() {
+                let parts: Vec<&Tensor> = pieces.iter().filter_map(|piece| piece.get(name)).collect();
+                let got = Tensor::concatenate(&parts, cut.outputs[name]).expect("pieces join");
+                assert_eq!(got, *want, "{name} of\n{source}");
+            }
         }
     }
 }

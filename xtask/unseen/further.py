@@ -412,8 +412,8 @@ def sight():
     for name, side, options in (("fasterrcnn_mobilenet_v3_large_320_fpn", 96, dict(min_size=96, max_size=96)), ("fcos_resnet50_fpn", 96, dict(min_size=96, max_size=96)), ("maskrcnn_resnet50_fpn", 96, dict(min_size=96, max_size=96)), ("keypointrcnn_resnet50_fpn", 96, dict(min_size=96, max_size=96))):
         inputs, sizes = {"pixels": ("float", [1, 3, side, side])}, [{}]
         yield f"tv_{name}", Case(detection(name, **options), inputs, sizes, opset=16)
-    yield "tv_raft_small", Case(lambda: torchvision.models.optical_flow.raft_small(weights=None, num_flow_updates=2) if False else Called(torchvision.models.optical_flow.raft_small(weights=None), ["image1", "image2"], num_flow_updates=2), {"first": ("float", [1, 3, 128, 128]), "second": ("float", [1, 3, 128, 128])}, [{}], opset=16)
-    yield "tv_s3d", Case(lambda: torchvision.models.video.s3d(weights=None), {"pixels": ("float", ["batch", 3, 16, 64, 64])}, [{"batch": 1}], opset=17)
+    yield "tv_raft_small", Case(lambda: Called(torchvision.models.optical_flow.raft_small(weights=None), ["image1", "image2"], num_flow_updates=2), {"first": ("float", [1, 3, 128, 128]), "second": ("float", [1, 3, 128, 128])}, [{}], opset=16)
+    yield "tv_s3d", Case(lambda: torchvision.models.video.s3d(weights=None), {"pixels": ("float", ["batch", 3, 16, 224, 224])}, [{"batch": 1}], opset=17)
     yield "tv_inception", Case(lambda: torchvision.models.inception_v3(weights=None, init_weights=False, aux_logits=False), *pixels(96, 1), opset=11)
     yield "tv_shufflenet", Case(lambda: torchvision.models.shufflenet_v2_x0_5(weights=None), *pixels(64, 1, 3), opset=12)
     square, sizes = pixels(64, 1, 3)
@@ -435,8 +435,9 @@ def sight():
         yield f"hf_{name}", Case(of(config, names, kind, eager=name not in ("pvt", "bit", "image_resnet", "levit", "swiftformer", "focalnet", "superpoint", "depth_anything")), inputs, sizes, opset=(17, 18, 16, 14)[index % 4])
     detr = dict(use_timm_backbone=False, use_pretrained_backbone=False, backbone_config=hf.ResNetConfig(embedding_size=16, hidden_sizes=[32, 48, 64, 96], depths=[1, 1, 1, 1], out_features=["stage4"]), d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=64, decoder_ffn_dim=64, num_queries=10)
     yield "hf_detr", Case(of(hf.DetrConfig(**detr), names, hf.AutoModelForObjectDetection), *pixels(96, 1), opset=17)
-    yield "hf_conditional_detr", Case(of(hf.ConditionalDetrConfig(**detr), names, hf.AutoModelForObjectDetection, eager=False), *pixels(96, 1), opset=17)
-    deformable = dict(detr, encoder_n_points=2, decoder_n_points=2)
+    conditional = dict(detr, backbone=None)
+    yield "hf_conditional_detr", Case(of(hf.ConditionalDetrConfig(**conditional), names, hf.AutoModelForObjectDetection, eager=False), *pixels(96, 1), opset=17)
+    deformable = dict(conditional, encoder_n_points=2, decoder_n_points=2)
     deformable["backbone_config"] = hf.ResNetConfig(embedding_size=16, hidden_sizes=[32, 48, 64, 96], depths=[1, 1, 1, 1], out_features=["stage2", "stage3", "stage4"])
     yield "hf_deformable_detr", Case(of(hf.DeformableDetrConfig(**deformable, num_feature_levels=3), names, hf.AutoModelForObjectDetection, eager=False), *pixels(96, 1), opset=17)
     frames = {"frames": ("float", ["batch", 4, 3, 32, 32])}
@@ -477,9 +478,9 @@ def written():
     yield "sparse_experts", Case(Experts, {"tokens": ("ids", ["batch", "time"])}, times, opset=16)
     yield "graph_attention", Case(Messages, {"features": ("float", ["nodes", 8]), "edges": ("ids", [2, "edges"])}, [{"nodes": 95, "edges": 150}, {"nodes": 120, "edges": 400}], opset=18)
     yield "boxes", Case(Boxes, {"pixels": ("float", [1, 3, "height", "width"])}, [{"height": 64, "width": 48}, {"height": 96, "width": 96}], opset=16)
-    yield "resampled", Case(Resampled, {"pixels": ("float", ["batch", 3, "height", "width"])}, [{"batch": 1, "height": 64, "width": 48}, {"batch": 2, "height": 40, "width": 40}], opset=18)
+    yield "resampled", Case(Resampled, {"pixels": ("float", ["batch", 3, "height", "width"])}, [{"batch": 3, "height": 64, "width": 48}, {"batch": 2, "height": 40, "width": 40}], opset=18, dynamo=True)
     yield "spoken", Case(Spoken, {"wave": ("float", ["batch", "samples"])}, [{"batch": 1, "samples": 1600}, {"batch": 2, "samples": 3200}], opset=17)
-    yield "fourier", Case(Fourier, {"tokens": ("ids", ["batch", 16])}, [{"batch": 1}, {"batch": 3}], opset=18)
+    yield "fourier", Case(Fourier, {"tokens": ("ids", ["batch", 16])}, [{"batch": 2}, {"batch": 3}], opset=18, dynamo=True)
     for which in ("greedy", "windows", "growing"):
         yield f"scripted_{which}", Case(lambda which=which: Scripted(which), {"frames": ("float", ["batch", "time", 16])}, times, opset=(16, 17, 13)[len(which) % 3])
     yield "latents", Case(Latents, {"samples": ("float", ["batch", "time", 12])}, times)

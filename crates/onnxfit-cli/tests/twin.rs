@@ -93,3 +93,37 @@ fn a_value_that_a_fusion_makes_keeps_the_names_of_its_sizes() {
         }"#;
     is_exact(text, "extended", &["N=6", "M=6", "P=6"]);
 }
+
+#[test]
+fn pads_that_are_computed_in_floating_point_are_known_once_folded() {
+    let text = r#"<ir_version: 8, opset_import: ["" : 16]>
+        g (float[1,3,96,90] x) => (float[P,Q,R,S] y)
+        <int64[1] last = {3}, float[1] side = {32.0}, int64[7] none = {0,0,0,0,0,0,0}> {
+            s = Shape(x) w = Gather(s, last) f = Cast<to = 1>(w) most = ReduceMax<keepdims = 1>(f)
+            d = Div(most, side) c = Ceil(d) t = Mul(c, side) n = Cast<to = 7>(t) gap = Sub(n, w)
+            pads = Concat<axis = 0>(none, gap) wide = Pad(x, pads) z = Erf(wide) y = Erf(z)
+        }"#;
+    is_exact(text, "extended", &[]);
+}
+
+#[test]
+fn sizes_of_an_einsum_are_those_of_the_first_operand_that_has_the_letter() {
+    let text = r#"<ir_version: 8, opset_import: ["" : 17]>
+        g (float[B,N,H,16] x) => (float[B,H,N,N] y) {
+            a = Erf(x) q = Einsum<equation = "bnhd,bmhd->bhnm">(a, x) d = Erf(q)
+            k = Einsum<equation = "bnhd,bmhd->bhnm">(x, a) e = Add(d, k) y = Erf(e)
+        }"#;
+    is_exact(text, "disable", &["B=2", "N=25", "H=4"]);
+}
+
+#[test]
+fn a_reshape_before_operator_set_14_tells_nothing_where_its_target_is_computed() {
+    let text = r#"<ir_version: 7, opset_import: ["" : 13]>
+        g (float[N,M,64] x) => (float[A,B] y)
+        <int64[1] zero = {0}, int64[1] one = {1}, int64[1] width = {64}> {
+            s = Shape(x) n = Gather(s, zero) m = Gather(s, one) mn = Mul(n, m)
+            t = Concat<axis = 0>(mn, width) a = Erf(x) r = Reshape(a, t)
+            b = Erf(r) c = Erf(b) d = Erf(c) y = Erf(d)
+        }"#;
+    is_exact(text, "disable", &["N=3", "M=40"]);
+}

@@ -7,6 +7,7 @@
 
 mod contents;
 mod control;
+mod einsum;
 mod merge;
 mod query;
 mod rules;
@@ -19,6 +20,7 @@ use onnxfit_graph::Dim;
 use crate::order::{ExecutionOrder, execution_order};
 use crate::program::{DeclaredDim, KnownIntegers, NodeIdx, Program, ValueIdx, WeightValues};
 use crate::sizes::TensorSize;
+pub(crate) use einsum::einsum_dims;
 use query::{Inferred, Query};
 
 /// A shape as the runtime knows it.

@@ -32,11 +32,13 @@ mod unique_dequantize;
 mod weight_bias;
 mod where_dummy;
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use onnxfit_base::Diagnostic;
 use onnxfit_graph::Model;
 use onnxfit_onnx::TensorSource;
+use onnxfit_shape::{Bindings, Fact, Inference, infer};
 
 use net::Net;
 
@@ -117,6 +119,18 @@ pub(crate) struct Context<'a> {
     pub(crate) options: &'a RewriteOptions,
     /// Whether the model defines functions of its own.
     pub(crate) has_functions: bool,
+    /// The model as it was given.
+    model: &'a Model,
+    /// What shape inference knows of its values, found when it is first asked.
+    facts: OnceCell<Inference>,
+}
+
+impl Context<'_> {
+    /// What shape inference knows of a value of the main graph.
+    pub(crate) fn fact(&self, name: &str) -> Option<&Fact> {
+        let value = self.model.graph.value_named(name)?;
+        self.facts.get_or_init(|| infer(self.model, &Bindings::default())).graph.get(value)
+    }
 }
 
 /// Rewrites a model as ONNX Runtime would on loading it.
@@ -130,7 +144,8 @@ pub fn rewrite(model: &Model, options: &RewriteOptions, weights: Option<&dyn Ten
         net.read_small_constants(weights, READ_BYTES_MAX);
     }
     let mut diagnostics = not_imitated(model, options);
-    let context = Context { options, has_functions: !model.functions().is_empty() };
+    let has_functions = !model.functions().is_empty();
+    let context = Context { options, has_functions, model, facts: OnceCell::new() };
     let applied = registry::run(&mut net, &context);
     let mut result = model.clone();
     match net.patch(&model.graph).and_then(|patch| result.graph.apply(&patch)) {

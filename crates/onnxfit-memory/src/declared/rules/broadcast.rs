@@ -3,8 +3,8 @@
 use onnxfit_onnx::DataType;
 
 use super::{Entry, one};
-use crate::declared::Shape;
 use crate::declared::query::{Inferred, Query};
+use crate::declared::{Shape, einsum_dims};
 use crate::program::DeclaredDim;
 
 pub(super) const RULES: &[Entry] = &[
@@ -115,23 +115,11 @@ pub(super) fn gemm(query: &Query<'_>) -> Vec<Inferred> {
 
 /// Only the rank of the result, and the letters that one input names.
 fn einsum(query: &Query<'_>) -> Vec<Inferred> {
-    let equation: String = query.node.text("equation", "").chars().filter(|letter| !letter.is_whitespace()).collect();
-    let shape = einsum_shape(query, &equation);
+    let shapes: Option<Vec<&[DeclaredDim]>> = (0..query.node.inputs.len()).map(|at| query.shape(at)).collect();
+    let number = |dim: &DeclaredDim| match dim {
+        DeclaredDim::Value(value) => i64::try_from(*value).ok(),
+        _ => None,
+    };
+    let shape = shapes.and_then(|shapes| einsum_dims(query.node.text("equation", ""), &shapes, number));
     one(Inferred::new(query.element(0), shape))
-}
-
-fn einsum_shape(query: &Query<'_>, equation: &str) -> Option<Shape> {
-    let (inputs, output) = equation.split_once("->").filter(|_| !equation.contains('.'))?;
-    let mut dims = std::collections::BTreeMap::new();
-    for (position, letters) in inputs.split(',').enumerate() {
-        let shape = query.shape(position).filter(|shape| shape.len() == letters.len())?;
-        for (letter, dim) in letters.chars().zip(shape) {
-            let slot = dims.entry(letter).or_insert_with(|| dim.clone());
-            let settled = matches!(slot, DeclaredDim::Value(value) if *value != 1);
-            if !settled && matches!(dim, DeclaredDim::Value(_)) {
-                slot.clone_from(dim);
-            }
-        }
-    }
-    output.chars().map(|letter| dims.get(&letter).cloned()).collect()
 }

@@ -30,6 +30,10 @@ fn reshape(query: &Query<'_>) -> Vec<Inferred> {
 
 fn reshaped(query: &Query<'_>) -> Option<Shape> {
     let target = query.shape_input(1)?;
+    // Before operator set 14 a target that is not known whole says nothing, not even a rank.
+    if query.node.opset < 14 && target.iter().any(Option::is_none) {
+        return None;
+    }
     let input = query.shape(0);
     let keeps_zero = query.node.int("allowzero", 0) != 0;
     let mut shape = vec![DeclaredDim::Unknown; target.len()];

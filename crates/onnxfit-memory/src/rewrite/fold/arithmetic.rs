@@ -3,7 +3,7 @@
 use onnxfit_onnx::DataType;
 
 use super::evaluate::{Call, Evaluate};
-use super::value::{Data, Value, broadcast_dims, broadcast_positions};
+use super::value::{Data, Value, broadcast_dims, broadcast_positions, volume};
 use crate::rewrite::infer::axis_from_front;
 
 pub(super) const TABLE: &[(&str, Evaluate)] = &[
@@ -35,10 +35,11 @@ pub(super) const TABLE: &[(&str, Evaluate)] = &[
     ("Sign", |call| unary(call, |a| Some(a.signum()), |a| if a == 0.0 { 0.0 } else { a.signum() })),
     ("Cast", cast),
     ("Where", choose),
-    ("ReduceProd", |call| reduce(call, |a, b| a.checked_mul(b))),
-    ("ReduceSum", |call| reduce(call, |a, b| a.checked_add(b))),
-    ("ReduceMax", |call| reduce(call, |a, b| Some(a.max(b)))),
-    ("ReduceMin", |call| reduce(call, |a, b| Some(a.min(b)))),
+    ("Round", |call| unary(call, |_| None, f64::round_ties_even)),
+    ("ReduceProd", |call| reduce(call, i64::checked_mul, None)),
+    ("ReduceSum", |call| reduce(call, i64::checked_add, None)),
+    ("ReduceMax", |call| reduce(call, |a, b| Some(a.max(b)), Some(f64::max))),
+    ("ReduceMin", |call| reduce(call, |a, b| Some(a.min(b)), Some(f64::min))),
 ];
 
 fn binary(call: &Call<'_>, ints: fn(i64, i64) -> Option<i64>, floats: fn(f64, f64) -> f64) -> Option<Vec<Value>> {
@@ -171,17 +172,48 @@ fn choose(call: &Call<'_>) -> Option<Vec<Value>> {
     Some(vec![Value { elem: yes.elem, dims, data }])
 }
 
-/// A reduction of whole numbers over all axes, or over the only one.
-fn reduce(call: &Call<'_>, step: fn(i64, i64) -> Option<i64>) -> Option<Vec<Value>> {
+/// A reduction over some axes, or all. Floating-point sums and products follow no order that could be
+/// told, so only extremes of them are known.
+fn reduce(
+    call: &Call<'_>,
+    whole: fn(i64, i64) -> Option<i64>,
+    floating: Option<fn(f64, f64) -> f64>,
+) -> Option<Vec<Value>> {
     let input = call.input(0)?;
+    let rank = input.dims.len();
     let axes = call.ints_of("axes", 1).unwrap_or_default();
-    let axes: Vec<usize> = axes.iter().map(|axis| axis_from_front(*axis, input.dims.len())).collect::<Option<_>>()?;
-    if !axes.is_empty() && axes.len() != input.dims.len() {
-        return None;
+    if axes.is_empty() && call.op.int("noop_with_empty_axes").unwrap_or(0) != 0 {
+        return Some(vec![input.clone()]);
     }
-    let (first, rest) = input.as_ints()?.split_first()?;
-    let total = rest.iter().try_fold(*first, |total, value| step(total, *value))?;
+    let mut is_gone = vec![axes.is_empty(); rank];
+    for axis in axes {
+        is_gone[axis_from_front(axis, rank)?] = true;
+    }
+    let kept: Vec<usize> = input.dims.iter().zip(&is_gone).map(|(dim, gone)| if *gone { 1 } else { *dim }).collect();
+    // By element of the input: the element of the result that it goes into.
+    let into = broadcast_positions(&kept, &input.dims);
+    let data = match &input.data {
+        Data::Ints(values) => Data::Ints(gather(values, &into, volume(&kept), whole)?),
+        Data::Floats(values) => {
+            let step = floating?;
+            rounded(Data::Floats(gather(values, &into, volume(&kept), |a, b| Some(step(a, b)))?), input.elem)
+        }
+    };
     let keep = call.op.int("keepdims").unwrap_or(1) != 0;
-    let dims = if keep { vec![1; input.dims.len()] } else { Vec::new() };
-    Some(vec![Value::ints(input.elem, dims, vec![total])])
+    let left = input.dims.iter().zip(&is_gone).filter(|(_, gone)| !**gone).map(|(dim, _)| *dim);
+    let dims = if keep { kept } else { left.collect() };
+    Some(vec![Value { elem: input.elem, dims, data }])
+}
+
+/// Joins the elements that go into one place, place by place; `None` if a place gets none.
+fn gather<T: Copy>(values: &[T], into: &[usize], n: usize, step: impl Fn(T, T) -> Option<T>) -> Option<Vec<T>> {
+    let mut made: Vec<Option<T>> = vec![None; n];
+    for (value, at) in values.iter().zip(into) {
+        let slot = made.get_mut(*at)?;
+        *slot = Some(match *slot {
+            Some(before) => step(before, *value)?,
+            None => *value,
+        });
+    }
+    made.into_iter().collect()
 }

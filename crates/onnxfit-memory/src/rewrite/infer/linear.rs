@@ -4,6 +4,7 @@ use onnxfit_graph::Dim;
 use onnxfit_onnx::DataType;
 
 use super::{Context, Inferred, Rule, broadcast, dim_value, one, sized};
+use crate::declared::einsum_dims;
 
 pub(super) const RULES: &[(&str, Rule)] = &[
     ("MatMul", matmul),
@@ -244,19 +245,7 @@ fn global_pool(context: &Context<'_>) -> Vec<Inferred> {
 
 /// Einsum without an ellipsis: the letters of the output name dimensions of the inputs.
 fn einsum(context: &Context<'_>) -> Vec<Inferred> {
-    let shape = (|| {
-        let equation: String = context.op.string("equation")?.chars().filter(|c| !c.is_whitespace()).collect();
-        let (inputs, output) = equation.split_once("->")?;
-        if equation.contains('.') {
-            return None;
-        }
-        let mut sizes = std::collections::BTreeMap::new();
-        for (index, letters) in inputs.split(',').enumerate() {
-            for (letter, dim) in letters.chars().zip(context.shape(index)?) {
-                sizes.insert(letter, dim.clone());
-            }
-        }
-        output.chars().map(|letter| sizes.get(&letter).cloned()).collect()
-    })();
-    one(context.elem(0), shape)
+    let shapes: Option<Vec<&[Dim]>> = (0..context.op.inputs.len()).map(|at| context.shape(at)).collect();
+    let equation = context.op.string("equation").unwrap_or_default();
+    one(context.elem(0), shapes.and_then(|shapes| einsum_dims(equation, &shapes, dim_value)))
 }

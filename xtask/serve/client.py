@@ -10,6 +10,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import ssl
@@ -381,6 +382,47 @@ def evicting(program, folder):
     promise(statuses == [200] * 4 and loaded == 1 and starts >= 4, "two models take turns where there is room for one", starts=starts)
 
 
+def reloaded(program, folder, reference):
+    """A file that changes is loaded anew, a broken one is not, and no request in between goes without answer."""
+    path = os.path.join(folder, "changing.onnx")
+    shutil.copy(os.path.join(folder, "mlp.onnx"), path)
+    server = Server(program, [path], "--reload-every", "1")
+    x = np.random.default_rng(4).standard_normal((6, 64)).astype(np.float32)
+    answers = {name: reference[name].run(None, {"x": x})[0] for name in ("mlp", "other")}
+    statuses, seen = set(), []
+
+    def ask():
+        status, _, answer = infer(server, "changing", x)
+        statuses.add(status)
+        of = [name for name, expected in answers.items() if status == 200 and np.allclose(answer, expected, atol=1e-4)]
+        if of and seen[-1:] != of:
+            seen.extend(of)
+
+    def replace(content):
+        beside = os.path.join(folder, "beside")
+        with open(beside, "wb") as file:
+            file.write(content)
+        os.replace(beside, path)
+
+    ask()
+    with open(os.path.join(folder, "other.onnx"), "rb") as file:
+        replace(file.read())
+    until = time.time() + 60
+    while seen[-1:] != ["other"] and time.time() < until:
+        ask()
+        time.sleep(0.02)
+    replace(b"no model")
+    until = time.time() + 60
+    while not any("cannot be loaded" in line for line in server.lines) and time.time() < until:
+        ask()
+        time.sleep(0.05)
+    ask()
+    told = [line for line in server.lines if "changed" in line]
+    server.stop()
+    right = seen == ["mlp", "other"] and statuses == {200} and len(told) == 2
+    promise(right, "a file that changes is loaded anew, a broken one is not", models=seen, statuses=sorted(statuses), said=told[-1][:100] if told else "")
+
+
 def with_token_over_grpc(server):
     try:
         import tritonclient.grpc as over_grpc
@@ -521,6 +563,7 @@ def main():
 
         evicting(arguments.program, folder)
         crowded(arguments.program, folder)
+        reloaded(arguments.program, folder, reference)
         if arguments.tls_cert:
             encrypted(arguments.program, folder, arguments.tls_cert, arguments.tls_key, reference)
         else:

@@ -46,7 +46,7 @@ cargo xtask COMMAND
   overhead  what the guard costs when nothing fails: results/overhead.md
   serve   ten thousand requests with too little memory and dying workers: results/serve.md
   pip-install  the README's way for Python from a fresh clone, in release: results/pip_install.md
-  systems Ray's dataset, Kubernetes' and SageMaker's whole schemas: results/systems.md
+  systems Ray's dataset, Kubernetes' and SageMaker's whole schemas: results/systems.md, drop_in.md
   split   architectures in stages, each proved against the whole: results/split.md
   speed   the whole prediction against another tool's planner: results/speed.md
   train   steps per second beside onnxsim, recompute, accumulation, gradients: results/train.md";

@@ -20,10 +20,13 @@ pub(crate) fn serve() -> Result<()> {
     let python = python_environment()?.join("bin/python");
     let binary = release_binary()?;
     let path = root().join("results/serve.md");
+    let folder = std::env::temp_dir().join(format!("onnxfit-serve-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).context("cannot make a temporary folder")?;
     let mut child = Command::new(python)
         .arg(root().join("xtask/serve/client.py"))
         .arg(&binary)
         .args(["--requests", REQUESTS, "--kills", KILLS])
+        .args(certificate(&folder))
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot start Python")?;
@@ -39,12 +42,33 @@ pub(crate) fn serve() -> Result<()> {
         }
     }
     let status = child.wait()?;
+    // What is left over is in a folder for what is left over.
+    let _ = std::fs::remove_dir_all(&folder);
     let load = load(&binary)?;
     std::fs::write(&path, table(&promises, &load))?;
     if !status.success() {
         bail!("a promise did not hold ({status})");
     }
     Ok(())
+}
+
+/// The arguments that name a certificate of this minute and its key; none where there is no `openssl`,
+/// and then the script says that TLS was not asked.
+fn certificate(folder: &Path) -> Vec<std::ffi::OsString> {
+    let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout"])
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .output();
+    match made {
+        Ok(output) if output.status.success() => {
+            vec!["--tls-cert".into(), certificate.into(), "--tls-key".into(), key.into()]
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// The server under load beside the session itself: the rows of a table.
@@ -76,8 +100,9 @@ fn table(promises: &[Value], load: &str) -> String {
         "# The server, asked {REQUESTS} times\n\n\
          Made by `cargo xtask serve` (`xtask/serve/client.py`), CPU provider. The soak: arena limit 12 MiB, of which \
          another session takes up to 8 MiB at random and unseen (`--rehearse-others`), on a model whose requests of 1 \
-         to 2,000 rows take up to 33 MB; 4 callers, {KILLS} times SIGKILL to the worker, 8 clients that never finish \
-         their request. Reference: the same model without a limit, in onnxruntime 1.31.1.\n\n\
+         to 2,000 rows take up to 33 MB; 4 callers, {KILLS} times SIGKILL to the worker in the first half, 8 clients \
+         that never finish their request. Memory is looked at 500 times; flat is when the largest of the second half \
+         is at most 1.2 times that of the first and 16 MiB. Reference: the same model without a limit, in onnxruntime 1.31.1.\n\n\
          | promise | holds | figures |\n|---|---|---|\n"
     );
     for found in promises {

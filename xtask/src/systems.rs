@@ -1,6 +1,6 @@
 //! `cargo xtask systems`: what needs packages too large for continuous integration: the wheel with a
 //! dataset of Ray's on a local cluster, manifests against Kubernetes' whole schema, requests against
-//! SageMaker's service model: `results/systems.md`.
+//! SageMaker's service model: `results/systems.md`; the drop-in's uses: `results/drop_in.md`.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -46,6 +46,7 @@ pub(crate) fn systems() -> Result<()> {
     let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     eprintln!("{said}");
     write(&root().join("results/systems.md"), &said)?;
+    write_drop_in(&root().join("results/drop_in.md"), &said)?;
     if let Some(skipped) = said.lines().find(|line| line.trim().starts_with("skipped:")) {
         bail!("a package is missing after all: {}", skipped.trim());
     }
@@ -53,6 +54,20 @@ pub(crate) fn systems() -> Result<()> {
         bail!("a test failed ({})", output.status);
     }
     Ok(())
+}
+
+/// The drop-in's uses, as its test prints them.
+fn write_drop_in(path: &Path, said: &str) -> Result<()> {
+    let mut lines = said.lines().map(str::trim).skip_while(|line| !line.starts_with("| use |")).peekable();
+    if lines.peek().is_none() {
+        bail!("the test of the wheel printed no table");
+    }
+    let mut table = "# `onnxfit.InferenceSession` in onnxruntime's place\n\nMade by `cargo xtask systems` \
+                     (`crates/onnxfit-python/tests/python/drop_in.py`): each use by both\nclasses on onnxruntime 1.31.1, CPU \
+                     provider, answers and errors compared; the last rows have no\ncounterpart there and hold what they say.\n\n"
+        .to_owned();
+    lines.take_while(|line| line.starts_with('|')).for_each(|line| table.push_str(&format!("{line}\n")));
+    std::fs::write(path, table).context("cannot write results/drop_in.md")
 }
 
 fn write(path: &Path, said: &str) -> Result<()> {

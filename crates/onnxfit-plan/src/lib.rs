@@ -5,10 +5,12 @@
 //! tests. Nothing is chosen by folklore: every lever is replayed, and what does not help is not
 //! proposed. Every search is bounded and says why it stopped.
 
+mod account;
 mod point;
 mod search;
 pub mod stages;
 
+pub use account::{Account, Outcome, Refused, account, name};
 pub use point::{Band, Fit, Judged, Levers, Point, Precision};
 pub use search::{Goal, Oracle, Plan, Prefer, StopReason, search};
 

@@ -10,6 +10,8 @@ pub enum Precision {
     Original,
     /// `float16` inside, inputs and outputs as they were.
     Half,
+    /// `bfloat16` inside: the range of single precision, three bits less than `float16`.
+    Bfloat16,
     /// Weights kept as eight-bit integers; computation as it was.
     Weights8,
     /// Weights kept as four-bit integers where there is a kernel, as eight-bit ones elsewhere.
@@ -17,6 +19,19 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// All of them, those that move answers least first.
+    pub const ALL: [Self; 5] = [Self::Original, Self::Half, Self::Bfloat16, Self::Weights8, Self::Weights4];
+
+    /// Whether every number is computed in half the width.
+    pub fn is_half(self) -> bool {
+        matches!(self, Self::Half | Self::Bfloat16)
+    }
+
+    /// Whether weights are kept as integers.
+    pub fn is_rounded(self) -> bool {
+        matches!(self, Self::Weights8 | Self::Weights4)
+    }
+
     /// Whether answers stay as they were.
     pub fn is_exact(self) -> bool {
         self == Self::Original
@@ -27,6 +42,7 @@ impl Precision {
         match self {
             Self::Original => None,
             Self::Half => Some("float16 inside, inputs and outputs as they were"),
+            Self::Bfloat16 => Some("bfloat16 inside, inputs and outputs as they were"),
             Self::Weights8 => Some("weights kept as int8, computation as it was"),
             Self::Weights4 => Some("weights kept as int4 where there is a kernel, as int8 elsewhere"),
         }

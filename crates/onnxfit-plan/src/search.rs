@@ -1,5 +1,7 @@
 //! The search: settings, then a smaller batch, then fewer bits.
 
+use std::collections::BTreeMap;
+
 use onnxfit_base::Bytes;
 
 use crate::point::{Fit, Judged, Levers, Point, Precision};
@@ -17,6 +19,16 @@ pub trait Oracle {
     fn first_regions(&mut self, _: Point) -> Result<Vec<Bytes>, Self::Error> {
         Ok(Vec::new())
     }
+
+    /// Whether there is a model that computes with these numbers.
+    fn has(&mut self, _: Precision) -> bool {
+        true
+    }
+
+    /// How long a request takes at this point, by an estimate; `None` where nothing is known of the card.
+    fn microseconds(&mut self, _: Point) -> Option<u64> {
+        None
+    }
 }
 
 /// What the user would rather keep.
@@ -25,7 +37,8 @@ pub enum Prefer {
     /// Every answer as it was: approximate changes only when no exact one is enough.
     #[default]
     Exact,
-    /// Speed: half precision before splitting the batch, where the GPU has units for it.
+    /// Speed: what takes the shortest by the oracle's estimate; where it has none, half precision before
+    /// splitting the batch, if the GPU has units for it.
     Speed,
     /// Money: whatever keeps the request on this target, exact or not.
     Cost,
@@ -38,8 +51,13 @@ pub struct Goal {
     pub batch: Option<u64>,
     /// Whether half precision may be proposed at all.
     pub may_halve: bool,
+    /// Whether the target computes in bfloat16 (compute capability 8.0).
+    pub may_use_bfloat16: bool,
     /// Whether weights may be kept as integers where nothing else is enough.
     pub may_round_weights: bool,
+    /// Whether weights are most of what the model takes: then integers are weighed beside half precision, not
+    /// only where nothing else is enough.
+    pub weights_dominate: bool,
     /// Whether the target computes half precision faster than single (compute capability 7.0).
     pub half_is_fast: bool,
     /// Whether weights can bypass the arena (the CUDA provider).
@@ -102,10 +120,11 @@ pub struct Plan {
 pub fn search<O: Oracle>(goal: &Goal, oracle: &mut O) -> Result<Plan, O::Error> {
     let before = oracle.judge(Point::default())?;
     let mut found: Vec<Judged> = Vec::new();
-    let precisions: &[Precision] =
-        if goal.may_halve { &[Precision::Original, Precision::Half] } else { &[Precision::Original] };
     let mut could_split = false;
     let mut try_precision = |precision: Precision, found: &mut Vec<Judged>| {
+        if !oracle.has(precision) {
+            return Ok(());
+        }
         let whole = best_settings(oracle, precision, None, goal)?;
         let fits_whole = whole.fit == Fit::Fits;
         found.push(whole);
@@ -116,25 +135,38 @@ pub fn search<O: Oracle>(goal: &Goal, oracle: &mut O) -> Result<Plan, O::Error> 
         }
         Ok(())
     };
-    for precision in precisions {
-        try_precision(*precision, &mut found)?;
+    try_precision(Precision::Original, &mut found)?;
+    if goal.may_halve {
+        try_precision(Precision::Half, &mut found)?;
     }
-    // The last resort, for it moves the answers most: the fewest bits last.
+    let fits = |found: &[Judged]| found.iter().any(|judged| judged.fit == Fit::Fits);
+    let fits_whole = |found: &[Judged], precision: Precision| {
+        let mut of = found.iter().filter(|judged| judged.point.precision == precision);
+        of.any(|judged| judged.fit == Fit::Fits && judged.point.micro_batch.is_none())
+    };
+    // Fewer bits than float16 has: only where that is not enough, or cannot be had.
+    if goal.may_use_bfloat16 && !fits_whole(&found, Precision::Original) && !fits_whole(&found, Precision::Half) {
+        try_precision(Precision::Bfloat16, &mut found)?;
+    }
+    // The last resort, for it moves the answers most, the fewest bits last; where weights are most of what
+    // is taken, a choice like others.
+    let is_choice = goal.weights_dominate && before.fit != Fit::Fits;
     for precision in [Precision::Weights8, Precision::Weights4] {
-        if goal.may_round_weights && found.iter().all(|judged| judged.fit != Fit::Fits) {
+        let is_choice = is_choice && precision == Precision::Weights8;
+        if goal.may_round_weights && (is_choice || !fits(&found)) {
             try_precision(precision, &mut found)?;
         }
     }
     if before.fit == Fit::Fits {
         found.retain(|judged| judged.point != before.point);
-        rank(&mut found, goal);
+        rank(&mut found, goal, oracle);
         return Ok(Plan { before, chosen: Some(before), alternatives: found, stop: StopReason::FitsAlready });
     }
-    rank(&mut found, goal);
+    rank(&mut found, goal, oracle);
     let chosen = found.iter().position(|judged| judged.fit != Fit::DoesNotFit).map(|index| found.remove(index));
     let stop = match &chosen {
         Some(judged) if judged.fit == Fit::Tight => StopReason::OnlyTight,
-        Some(judged) if judged.point.precision == Precision::Half => StopReason::HalfSuffices,
+        Some(judged) if judged.point.precision.is_half() => StopReason::HalfSuffices,
         Some(judged) if !judged.point.precision.is_exact() => StopReason::RoundedWeightsSuffice,
         Some(judged) if judged.point.micro_batch.is_some() => StopReason::SplittingSuffices,
         Some(_) => StopReason::SettingsSuffice,
@@ -219,16 +251,22 @@ fn largest_pieces<O: Oracle>(
 }
 
 /// Best first, by what the user would rather keep.
-fn rank(found: &mut [Judged], goal: &Goal) {
+fn rank<O: Oracle>(found: &mut [Judged], goal: &Goal, oracle: &mut O) {
+    let estimates: Option<BTreeMap<Point, u64>> = match goal.prefer {
+        Prefer::Speed => found.iter().map(|judged| Some((judged.point, oracle.microseconds(judged.point)?))).collect(),
+        Prefer::Exact | Prefer::Cost => None,
+    };
     let n_runs = |judged: &Judged| match (judged.point.micro_batch, goal.batch) {
         (Some(rows), Some(batch)) => batch.div_ceil(rows),
         _ => 1,
     };
     // How far answers may move.
     let loss = |judged: &Judged| judged.point.precision as u64;
-    let is_half = |judged: &Judged| judged.point.precision == Precision::Half;
+    let is_half = |judged: &Judged| judged.point.precision.is_half();
     found.sort_by_key(|judged| {
+        let estimate = estimates.as_ref().and_then(|known| known.get(&judged.point)).copied();
         let cost = match goal.prefer {
+            Prefer::Speed if estimate.is_some() => (estimate.unwrap_or_default(), 0),
             Prefer::Exact => (loss(judged), n_runs(judged)),
             Prefer::Speed if goal.half_is_fast => (u64::from(!is_half(judged)), n_runs(judged)),
             Prefer::Speed => (0, n_runs(judged)),

@@ -52,6 +52,17 @@ pub struct RefusedOptionView {
     pub why: String,
 }
 
+/// One kind of change, and why it was taken or not.
+#[derive(Clone, Debug, Serialize)]
+pub struct ConsideredView {
+    /// What would be changed.
+    pub change: &'static str,
+    /// `taken`, `not taken`, `not enough` or `not possible`.
+    pub outcome: &'static str,
+    /// Why.
+    pub reason: String,
+}
+
 /// A place to run it for money.
 #[derive(Clone, Debug, Serialize)]
 pub struct InstanceView {
@@ -118,6 +129,8 @@ pub struct FixView {
     pub refused_options: Vec<RefusedOptionView>,
     /// Everything else that was weighed, best first.
     pub alternatives: Vec<AlternativeView>,
+    /// Every kind of change, and why it was taken or not.
+    pub considered: Vec<ConsideredView>,
     /// Why the search ended.
     pub stop_reason: String,
     /// Instances that hold the request as it is, cheapest first.

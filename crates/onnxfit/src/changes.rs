@@ -7,9 +7,8 @@ use onnxfit_rewrite::half::{HalfOptions, HalfOutcome, HalfType};
 pub(crate) use onnxfit_rewrite::batch::BatchSplit;
 
 /// The model in half precision, inputs and outputs as they were; or why not.
-pub(crate) fn to_half(model: &GraphModel, weights: &dyn TensorSource) -> Result<HalfOutcome, String> {
-    onnxfit_rewrite::half::to_half(model, weights, &HalfOptions::new(HalfType::Float16))
-        .map_err(|error| error.to_string())
+pub(crate) fn to_half(model: &GraphModel, weights: &dyn TensorSource, target: HalfType) -> Result<HalfOutcome, String> {
+    onnxfit_rewrite::half::to_half(model, weights, &HalfOptions::new(target)).map_err(|error| error.to_string())
 }
 
 /// How the batch may be cut; or why not.

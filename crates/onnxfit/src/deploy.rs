@@ -138,7 +138,9 @@ pub fn deploy(
     let goal = Goal {
         batch: wanted.as_ref().map(|(_, rows)| *rows),
         may_halve: false,
+        may_use_bfloat16: false,
         may_round_weights: false,
+        weights_dominate: false,
         half_is_fast: false,
         device_allocator: request.provider == Provider::Cuda,
         prefer: Prefer::Exact,

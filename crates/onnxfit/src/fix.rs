@@ -1,21 +1,23 @@
 //! `fix`: make it fit, prove it, write the result.
 
+mod means;
 mod measured;
 mod rounded;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use onnxfit_base::{Bytes, Diagnostic};
 use onnxfit_graph::Model as GraphModel;
-use onnxfit_hardware::{ComputeCapability, candidates};
+use onnxfit_hardware::candidates;
 use onnxfit_onnx::proto::ModelProto;
 use onnxfit_onnx::{SaveOptions, TensorSource, save};
-use onnxfit_plan::{Fit, Goal, Judged, Plan, Precision, Prefer, search};
+use onnxfit_plan::{Account, Fit, Goal, Judged, Outcome, Plan, Precision, Prefer, account, search};
 use onnxfit_report::DiagnosticView;
 use onnxfit_report::check::BandView;
-use onnxfit_report::fix::{AlternativeView, FixView, InstanceView, VerifyView};
-use onnxfit_rewrite::half::HalfOutcome;
+use onnxfit_report::fix::{AlternativeView, ConsideredView, FixView, InstanceView, VerifyView};
+use onnxfit_rewrite::half::{HalfOutcome, HalfType};
 use onnxfit_runtime::verify::Exactness;
 
 use crate::artifacts::{self, BatchFile, Folder, MODEL_FILE, PredictedFile, SessionFile, SessionOptionsFile};
@@ -31,6 +33,7 @@ use crate::twin::Twin;
 use crate::verify::VerifyInputs;
 use crate::{Error, Model, recommend, weights};
 
+use means::Means;
 use measured::{Measured, compare_with_plan};
 use rounded::{rounded_twin, write_rounded};
 
@@ -79,29 +82,32 @@ pub fn fix(model: &Model, request: &Request, options: &FixOptions, progress: &dy
         }
     };
     let source = weights::source(model, options.random_weights);
-    let half = match to_half(model.graph(), source.as_ref()) {
-        Ok(half) => Some(half),
-        Err(reason) => {
-            diagnostics.push(Diagnostic::note("no-half", reason));
-            None
-        }
+    let gpu = request.target.as_ref().and_then(|target| target.gpu);
+    let mut means = Means::of(request.provider, gpu);
+    let half = halved(model, source.as_ref(), Precision::Half, &mut means, &mut diagnostics);
+    let brain = halved(model, source.as_ref(), Precision::Bfloat16, &mut means, &mut diagnostics);
+    let graph_of = |half: &HalfOutcome| {
+        let graph = session_graph(&half.model, &half.source(source.as_ref()), request);
+        Twin::of(Cow::Owned(graph.model.into_owned()), None, request)
     };
-    let half_graph = half.as_ref().map(|half| session_graph(&half.model, &half.source(source.as_ref()), request));
-    let capability = request.target.as_ref().and_then(|target| target.gpu).map(|gpu| gpu.compute_capability);
+    let twin = Twin::new(&original.model, request);
     let goal = Goal {
         batch: batch.as_ref().map(|(_, rows)| *rows),
-        // On the CPU provider half precision is computed in single: it saves nothing there.
-        may_halve: half.is_some() && request.provider == Provider::Cuda,
+        may_halve: half.is_some() && means.half,
+        may_use_bfloat16: brain.is_some() && means.bfloat16,
         may_round_weights: true,
-        half_is_fast: capability.is_none_or(|capability| capability >= ComputeCapability { major: 7, minor: 0 }),
+        weights_dominate: means::weight_bytes(model.graph()) > before.device_peak_bytes.expected.0.get() / 2,
+        half_is_fast: means.half_is_fast,
         device_allocator: request.provider == Provider::Cuda,
         prefer: options.prefer,
     };
     let round = |precision: Precision| rounded_twin(model, source.as_ref(), request, precision);
     let judged_so_far = |n_judged: usize| progress.stage(&Stage::Doing(format!("replaying plan {n_judged}")));
     let mut oracle = TwinOracle {
-        original: Twin::new(&original.model, request),
-        half: half_graph.as_ref().map(|graph| Twin::new(&graph.model, request)),
+        original: twin,
+        half: half.as_ref().map(graph_of),
+        bfloat16: brain.as_ref().map(graph_of),
+        gpu,
         round: &round,
         rounded: Default::default(),
         dims: dims.clone(),
@@ -116,6 +122,11 @@ pub fn fix(model: &Model, request: &Request, options: &FixOptions, progress: &dy
         Ok(plan) => plan,
         Err(never) => match never {},
     };
+    for precision in [Precision::Weights8, Precision::Weights4] {
+        if oracle.is_missing(precision) {
+            means.refuse(precision, "the weights are absent, or none of them may be rounded".to_owned());
+        }
+    }
     let mut view = FixView {
         schema: "onnxfit.plan/1",
         fitted: plan.chosen.is_some(),
@@ -125,6 +136,7 @@ pub fn fix(model: &Model, request: &Request, options: &FixOptions, progress: &dy
         options: session_options(&oracle.original, request, &dims),
         refused_options: refused(request),
         alternatives: plan.alternatives.iter().map(|judged| alternative_view(judged, goal.batch)).collect(),
+        considered: account(&plan, &goal, &means.refused).into_iter().map(considered_view).collect(),
         stop_reason: plan.stop.text().to_owned(),
         instances: instances(model, request, &plan, &oracle.original, &dims),
         verify: None,
@@ -137,15 +149,17 @@ pub fn fix(model: &Model, request: &Request, options: &FixOptions, progress: &dy
         before,
     };
     if let (Some(chosen), Some(output)) = (&plan.chosen, &options.output) {
-        let fitted = match (chosen.point.precision, &half) {
-            (Precision::Half, Some(half)) => &half.model,
-            _ => model.graph(),
+        let narrow = match chosen.point.precision {
+            Precision::Half => half.as_ref(),
+            Precision::Bfloat16 => brain.as_ref(),
+            _ => None,
         };
+        let fitted = narrow.map_or(model.graph(), |narrow| &narrow.model);
         let carry = Carry {
             model,
             fitted,
             source: source.as_ref(),
-            half: half.as_ref().filter(|_| chosen.point.precision == Precision::Half),
+            half: narrow,
             twin: oracle.twin(chosen.point.precision),
             request,
             options,
@@ -192,14 +206,14 @@ impl Carry<'_> {
             (Some(from), true) => self.write_measured(&folder, axes, from, diagnostics, progress),
             _ => None,
         };
-        if matches!(precision, Precision::Weights8 | Precision::Weights4) {
+        if precision.is_rounded() {
             write_rounded(self.model, self.request, self.options, precision, &path, diagnostics, progress)?;
             if let Some(planned) = self.twin {
                 let sizes = (&self.dims_of_a_run(axes), self.budget);
                 rounded::compare_with_plan(planned, &path, self.request, sizes, diagnostics);
             }
         } else if measured.is_none() {
-            self.write_model(&path, self.fitted, is_half, progress)?;
+            self.write_model(&path, self.fitted, precision.is_half(), progress)?;
         }
         let session = self.session_file(axes);
         if !absent.is_empty() {
@@ -211,7 +225,11 @@ impl Carry<'_> {
             let hint = "put the data file beside the model, or try with `--random-weights SEED`";
             diagnostics.push(Diagnostic::warning("absent-weights", message).with_hint(hint));
         }
-        if let (Some(from), true) = (&self.options.verify, absent.is_empty()) {
+        if precision == Precision::Bfloat16 && self.options.verify.is_some() {
+            let message = "bfloat16 was not compared: the CPU provider cannot run it".to_owned();
+            let hint = "run both on the card: `onnxfit run` with `--provider cuda`".to_owned();
+            diagnostics.push(Diagnostic::warning("not-compared", message).with_hint(hint));
+        } else if let (Some(from), true) = (&self.options.verify, absent.is_empty()) {
             let original = if !precision.is_exact() || self.options.random_weights.is_none() {
                 let path = folder.path().join("original.onnx");
                 if self.options.random_weights.is_some() {
@@ -393,7 +411,7 @@ impl Carry<'_> {
                 fitted,
                 exactness: match self.chosen.point.precision {
                     Precision::Original => Exactness::Exact,
-                    Precision::Half => Exactness::Half,
+                    Precision::Half | Precision::Bfloat16 => Exactness::Half,
                     Precision::Weights8 | Precision::Weights4 => Exactness::Quantized,
                 },
                 from,
@@ -402,6 +420,46 @@ impl Carry<'_> {
             },
             progress,
         )
+    }
+}
+
+/// The model in half the width; `None`, and why, where it cannot be had.
+fn halved(
+    model: &Model,
+    source: &dyn TensorSource,
+    precision: Precision,
+    means: &mut Means,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<HalfOutcome> {
+    let (target, may) = match precision {
+        Precision::Bfloat16 => (HalfType::Bfloat16, means.bfloat16),
+        _ => (HalfType::Float16, means.half),
+    };
+    if !may {
+        return None;
+    }
+    match to_half(model.graph(), source, target) {
+        Ok(half) => Some(half),
+        Err(reason) => {
+            if precision == Precision::Half {
+                diagnostics.push(Diagnostic::note("no-half", reason.clone()));
+            }
+            means.refuse(precision, reason);
+            None
+        }
+    }
+}
+
+fn considered_view(account: Account) -> ConsideredView {
+    ConsideredView {
+        change: account.change,
+        outcome: match account.outcome {
+            Outcome::Taken => "taken",
+            Outcome::NotTaken => "not taken",
+            Outcome::NotEnough => "not enough",
+            Outcome::NotPossible => "not possible",
+        },
+        reason: account.reason,
     }
 }
 

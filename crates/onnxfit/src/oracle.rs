@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use onnxfit_base::Bytes;
+use onnxfit_hardware::Gpu;
 use onnxfit_plan::{Band, Fit, Judged, Oracle, Point, Precision};
 
 use crate::options;
+use crate::recommend::work::Work;
 use crate::twin::{Judgement, N_RUNS, Twin, Unhindered};
 
 /// A batch that may be cut.
@@ -23,6 +25,9 @@ pub(crate) struct BatchRequest {
 pub(crate) struct TwinOracle<'a> {
     pub(crate) original: Twin<'a>,
     pub(crate) half: Option<Twin<'a>>,
+    pub(crate) bfloat16: Option<Twin<'a>>,
+    /// The card, to estimate how long a run takes on it.
+    pub(crate) gpu: Option<&'static Gpu>,
     /// Makes the model with integer weights, when it is first asked for.
     pub(crate) round: &'a dyn Fn(Precision) -> Option<Twin<'a>>,
     pub(crate) rounded: [OnceCell<Option<Twin<'a>>>; 2],
@@ -54,9 +59,20 @@ impl<'a> TwinOracle<'a> {
         match precision {
             Precision::Original => Some(&self.original),
             Precision::Half => self.half.as_ref(),
+            Precision::Bfloat16 => self.bfloat16.as_ref(),
             Precision::Weights8 => rounded(0),
             Precision::Weights4 => rounded(1),
         }
+    }
+
+    /// Whether the model with these numbers was asked for and could not be made.
+    pub(crate) fn is_missing(&self, precision: Precision) -> bool {
+        let at = match precision {
+            Precision::Weights8 => 0,
+            Precision::Weights4 => 1,
+            _ => return false,
+        };
+        self.rounded[at].get().is_some_and(Option::is_none)
     }
 
     /// The runs of one request at this point: a few equal pieces, the smaller last one, and the
@@ -119,6 +135,22 @@ impl Oracle for TwinOracle<'_> {
         let twin = self.twin(point.precision).filter(|_| self.tells_arena);
         let found = twin.and_then(|twin| options::single_region(twin, &self.runs(&point), point.levers));
         Ok(found.into_iter().collect())
+    }
+
+    fn has(&mut self, precision: Precision) -> bool {
+        self.twin(precision).is_some()
+    }
+
+    fn microseconds(&mut self, point: Point) -> Option<u64> {
+        let (gpu, twin) = (self.gpu?, self.twin(point.precision)?);
+        let mut dims = self.dims.clone();
+        let mut n_runs = 1;
+        if let (Some(batch), Some(rows)) = (&self.batch, point.micro_batch) {
+            dims.insert(batch.dim.clone(), rows.try_into().unwrap_or(i64::MAX));
+            n_runs = batch.rows.div_ceil(rows);
+        }
+        let seconds = Work::of(twin.graph(), &twin.sizes(&dims)).seconds_on(gpu, 1.0)?;
+        Some((n_runs as f64 * seconds * 1e6) as u64)
     }
 }
 

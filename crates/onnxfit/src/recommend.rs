@@ -1,6 +1,6 @@
 //! `recommend`: every AWS instance type that a model fits on, as it is or after `fix`.
 
-mod work;
+pub(crate) mod work;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use onnxfit_hardware::{
 use onnxfit_plan::{Fit, Goal, Judged, Precision, Prefer, search};
 use onnxfit_report::recommend::{CandidateView, RecommendView, SpeedView, WhyView, WorkView};
 use onnxfit_report::{DiagnosticView, check::BandView};
-use onnxfit_rewrite::half::HalfOutcome;
+use onnxfit_rewrite::half::{HalfOutcome, HalfType};
 
 use crate::changes::{batch_split, to_half};
 use crate::oracle::{BatchRequest, Known, TwinOracle};
@@ -81,14 +81,17 @@ pub fn recommend(model: &Model, request: &Request, options: &RecommendOptions) -
     let known = crate::sizes::named_dims(&model.graph().graph);
     let own: BTreeMap<String, i64> = dims.clone().into_iter().filter(|(name, _)| known.contains(name)).collect();
     let rows = rows_of(axes.as_ref().map(|axes| axes.dim.as_str()), &own);
-    let half =
-        (options.with_fix && !too_small.is_empty()).then(|| to_half(model.graph(), source.as_ref()).ok()).flatten();
+    let half = (options.with_fix && !too_small.is_empty())
+        .then(|| to_half(model.graph(), source.as_ref(), HalfType::Float16).ok())
+        .flatten();
     let half_graph =
         half.as_ref().map(|half: &HalfOutcome| session_graph(&half.model, &half.source(source.as_ref()), &request));
     let goal = Goal {
         batch: axes.as_ref().and_then(|axes| u64::try_from(*dims.get(&axes.dim)?).ok()),
         may_halve: half.is_some(),
+        may_use_bfloat16: false,
         may_round_weights: false,
+        weights_dominate: false,
         half_is_fast: true,
         device_allocator: true,
         prefer: Prefer::Exact,
@@ -97,6 +100,8 @@ pub fn recommend(model: &Model, request: &Request, options: &RecommendOptions) -
     let mut oracle = TwinOracle {
         original: twin,
         half: half_graph.as_ref().map(|graph| Twin::new(&graph.model, &request)),
+        bfloat16: None,
+        gpu: None,
         round: &|_| None,
         rounded: Default::default(),
         dims: dims.clone(),

@@ -30,7 +30,7 @@ fn level(precision: Precision) -> Option<Level> {
     match precision {
         Precision::Weights8 => Some(Level::Int8),
         Precision::Weights4 => Some(Level::Int4),
-        Precision::Original | Precision::Half => None,
+        Precision::Original | Precision::Half | Precision::Bfloat16 => None,
     }
 }
 

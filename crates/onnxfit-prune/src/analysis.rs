@@ -63,6 +63,7 @@ impl Analysis {
         let mut purposes = Purposes::default();
         let mut level = Level::Axes(&mut purposes);
         couple(&model, &facts, &sizes, &mut level, &mut diagnostics);
+        purposes.settle();
         let mut elements = sizes.clone();
         let mut level = Level::Elements(&mut elements, &mut purposes);
         couple(&model, &facts, &sizes, &mut level, &mut diagnostics);

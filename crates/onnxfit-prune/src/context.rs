@@ -178,6 +178,14 @@ impl Context<'_, '_> {
     /// the others stay.
     pub(crate) fn tie_factors(&mut self, input: ValueId, output: ValueId, axes: &[Axis], factors: &[Factor]) {
         self.named.extend(axes);
+        if let Level::Axes(purposes) = self.level {
+            let of = |value: ValueId| axes.iter().copied().filter(|axis| axis.value == value).collect::<Vec<_>>();
+            for (one, others) in [(of(input), of(output)), (of(output), of(input))] {
+                if let ([whole], 2..) = (one.as_slice(), others.len()) {
+                    purposes.note_product(*whole, others);
+                }
+            }
+        }
         let Level::Elements(elements, purposes) = self.level else { return };
         let place = |side: &Side, value: ValueId| Axis { value, axis: side.axis };
         let mut best: Option<(bool, usize, usize)> = None;

@@ -12,6 +12,8 @@ pub(crate) struct Purposes {
     parent: Vec<usize>,
     is_pinned: Vec<bool>,
     counts_heads: Vec<bool>,
+    /// An axis, and those that it is the product of.
+    products: Vec<(Axis, Vec<Axis>)>,
 }
 
 impl Purposes {
@@ -46,6 +48,28 @@ impl Purposes {
     pub(crate) fn mark_heads(&mut self, axis: Axis) {
         let root = self.root(axis);
         self.counts_heads[root] = true;
+    }
+
+    /// An axis holds the elements of several, one after the other.
+    pub(crate) fn note_product(&mut self, whole: Axis, parts: Vec<Axis>) {
+        self.products.push((whole, parts));
+    }
+
+    /// What counts heads is made of heads: of those of the keys, and of how often each is repeated.
+    /// The features that heads are cut from count none.
+    pub(crate) fn settle(&mut self) {
+        let products = std::mem::take(&mut self.products);
+        loop {
+            let n_heads = self.counts_heads.iter().filter(|counts| **counts).count();
+            for (whole, parts) in &products {
+                if self.counts_heads(*whole) {
+                    parts.iter().for_each(|part| self.mark_heads(*part));
+                }
+            }
+            if self.counts_heads.iter().filter(|counts| **counts).count() == n_heads {
+                break;
+            }
+        }
     }
 
     pub(crate) fn is_pinned(&mut self, axis: Axis) -> bool {

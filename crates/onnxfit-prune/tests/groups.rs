@@ -128,3 +128,38 @@ fn a_hidden_unit_goes_with_all_its_gates() {
         expect!["8 x w.1 r.1 r.2 b.1 c.0"],
     );
 }
+
+/// Two queries share a key and a value, which are repeated for them.
+const GROUPED: &str = "g (float[N,S,8] x) => (float[N,S,8] y)
+    <float[8,64] wq, float[8,32] wk, float[8,32] wv, float[64,8] wo, int64[1] two = {2}, int64[1] wide = {16}, int64[1] minus = {-1}> {
+    q = MatMul(x, wq) k = MatMul(x, wk) v = MatMul(x, wv)
+    i0 = Constant<value = int64 {0}>() i1 = Constant<value = int64 {1}>() s = Shape(x) n = Gather(s, i0) l = Gather(s, i1)
+    axes = Constant<value = int64[1] {0}>() n1 = Unsqueeze(n, axes) l1 = Unsqueeze(l, axes)
+    four = Constant<value = int64[1] {4}>() qs = Concat<axis = 0>(n1, l1, four, wide) ks = Concat<axis = 0>(n1, l1, two, wide)
+    qh = Reshape(q, qs) kh = Reshape(k, ks) vh = Reshape(v, ks)
+    qt = Transpose<perm = [0,2,1,3]>(qh) kt = Transpose<perm = [0,2,1,3]>(kh) vt = Transpose<perm = [0,2,1,3]>(vh)
+    third = Constant<value = int64[1] {2}>() k5 = Unsqueeze(kt, third) v5 = Unsqueeze(vt, third)
+    t = Concat<axis = 0>(n1, two, two, l1, wide) r = Shape(t) o = ConstantOfShape<value = int64[1] {1}>(r) m = Mul(o, minus) e = Equal(t, m) w = Where(e, o, t)
+    kx = Expand(k5, w) vx = Expand(v5, w)
+    rs = Concat<axis = 0>(n1, four, l1, wide) kr = Reshape(kx, rs) vr = Reshape(vx, rs)
+    kk = Transpose<perm = [0,1,3,2]>(kr) a = MatMul(qt, kk) p = Softmax<axis = -1>(a) c = MatMul(p, vr)
+    ct = Transpose<perm = [0,2,1,3]>(c) all = Constant<value = int64[1] {64}>() cs = Concat<axis = 0>(n1, l1, all) cj = Reshape(ct, cs) y = MatMul(cj, wo) }";
+
+#[test]
+fn a_key_goes_with_all_queries_that_share_it() {
+    check(GROUPED, expect!["2 x wq.1 wk.1 wv.1 wo.0"]);
+    expect![[r#"
+        wq [8, 32]
+        wk [8, 16]
+        wv [8, 16]
+        wo [32, 8]
+        qh/pruned [4]
+        kh/pruned [4]
+        vh/pruned [4]
+        kx/pruned [5]
+        vx/pruned [5]
+        kr/pruned [4]
+        vr/pruned [4]
+        cj/pruned [3]"#]]
+    .assert_eq(&halved(GROUPED));
+}

@@ -39,6 +39,7 @@ class Case:
         }
         with torch.no_grad():
             if self.dynamo:
+                module = named_arguments(module, len(arrays))
                 batch = torch.export.Dim
                 named = {}
                 shapes = tuple(
@@ -46,7 +47,7 @@ class Case:
                 )
                 torch.onnx.export(
                     module, tuple(arrays.values()), path, input_names=list(arrays), opset_version=self.opset,
-                    dynamo=True, dynamic_shapes=(shapes,), external_data=False, verbose=False,
+                    dynamo=True, dynamic_shapes=shapes, external_data=False, verbose=False,
                 )
             else:
                 torch.onnx.export(
@@ -56,6 +57,22 @@ class Case:
 
     def variants(self):
         return [({}, self.arrays(sizes)) for sizes in self.sizes]
+
+
+def named_arguments(module, n):
+    """The same with a name for each argument: the guards of `torch.export` know no others."""
+    names = ", ".join(f"given{index}" for index in range(n))
+    made = {}
+    exec(f"def forward(self, {names}):\n    return self.inner({names})", made)
+
+    class Named(torch.nn.Module):
+        forward = made["forward"]
+
+        def __init__(self):
+            super().__init__()
+            self.inner = module
+
+    return Named().eval()
 
 
 class Tensors(torch.nn.Module):

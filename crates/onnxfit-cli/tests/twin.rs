@@ -127,3 +127,24 @@ fn a_reshape_before_operator_set_14_tells_nothing_where_its_target_is_computed()
         }"#;
     is_exact(text, "disable", &["N=3", "M=40"]);
 }
+
+#[test]
+fn transforms_of_odd_lengths_take_longer_ones_beside() {
+    let text = r#"<ir_version: 8, opset_import: ["" : 17]>
+        g (float[N,1200] wave) => (float[A,B,C,2] y, float[D,E,F] z)
+        <int64 step = {100}, int64 length = {300}> {
+            p = STFT<onesided = 1>(wave, step, , length) y = Abs(p)
+            u = Erf(wave) axes = Constant<value = int64[1] {-1}>() v = Unsqueeze(u, axes)
+            q = DFT<axis = 1, onesided = 1>(v) z = Abs(q)
+        }"#;
+    is_exact(text, "disable", &["N=2"]);
+}
+
+#[test]
+fn a_deformable_convolution_plans_where_it_samples() {
+    let text = r#"<ir_version: 9, opset_import: ["" : 19]>
+        g (float[N,4,20,20] x, float[N,36,20,20] offsets) => (float[N,8,20,20] y) <float[8,4,3,3] w> {
+            a = DeformConv<kernel_shape = [3,3], pads = [1,1,1,1], offset_group = 2>(x, w, offsets) y = Erf(a)
+        }"#;
+    is_exact(text, "disable", &["N=2"]);
+}

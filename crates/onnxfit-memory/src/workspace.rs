@@ -6,6 +6,7 @@
 mod attention;
 mod conv;
 pub(crate) mod cuda;
+mod deform;
 mod einsum;
 mod fused;
 mod lrn;
@@ -15,6 +16,7 @@ mod quantized;
 mod recurrent;
 mod resize;
 mod select;
+mod signal;
 mod softmax;
 
 use std::sync::LazyLock;
@@ -125,6 +127,9 @@ const RULES: &[Entry] = &[
     ("", "Upsample", resize::cpu),
     ("", "LRN", lrn::cpu),
     ("", "Einsum", einsum::cpu),
+    ("", "DFT", signal::transform),
+    ("", "STFT", signal::short_time),
+    ("", "DeformConv", deform::cpu),
     ("", "RNN", recurrent::plain),
     ("", "LSTM", recurrent::lstm),
     ("", "GRU", recurrent::gru),

@@ -45,6 +45,9 @@ pub(crate) fn systems() -> Result<()> {
         .context("cannot start cargo")?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     eprintln!("{said}");
+    if !said.contains("Summary [") {
+        bail!("the tests did not run ({})", output.status);
+    }
     write(&root().join("results/systems.md"), &said)?;
     write_drop_in(&root().join("results/drop_in.md"), &said)?;
     if let Some(skipped) = said.lines().find(|line| line.trim().starts_with("skipped:")) {
@@ -72,7 +75,7 @@ fn write_drop_in(path: &Path, said: &str) -> Result<()> {
 
 fn write(path: &Path, said: &str) -> Result<()> {
     let mut table = format!(
-        "# Ray, Kubernetes, SageMaker\n\nMade by `cargo xtask systems`, with {} beside the packages of the tests.\n\n\
+        "# Ray, Kubernetes, SageMaker\n\nMade by `cargo xtask systems`, with {} beside the packages of the tests; debug builds.\n\n\
          | test | result | seconds |\n|---|---|---:|\n",
         PACKAGES.join(", ")
     );

@@ -3,19 +3,19 @@
 //! An arena that grows and shrinks asks the heap for aligned blocks of megabytes and returns them.
 //! glibc takes the first such block from the system and gives it back, but raises its threshold to the
 //! block's size then (`M_MMAP_THRESHOLD` is dynamic, mallopt(3)): later ones lie in the heap between
-//! small ones, and what is free between those stays resident. Before release 2.38 a freed aligned
-//! block does not even serve the next of its size, so while memory runs out again and again the heap
-//! grows by hundreds of megabytes a second, of which next to nothing is used. One call returns those
-//! pages; this says when.
+//! small ones, and what is free between those stays resident. A block that is aligned needs a hole
+//! larger than itself, so the hole that it leaves often does not hold the next of its size, and while
+//! memory runs out again and again the heap grows by a hundred megabytes a second, of which next to
+//! nothing is used. One call returns those pages; this says when.
 //!
 //! A fixed threshold (`MALLOC_MMAP_THRESHOLD_`) would keep the process as small, but every block that
 //! an arena takes would be new pages: the server's soak took fourteen times as many page faults and
-//! twice the processor time with one of 1 MiB as without, and no less with 4 MiB.
+//! more than twice the processor time with one of 1 MiB as without, and hardly fewer with 4 MiB.
 //!
 //! Costs a glance at the clock for each run and at the process's size five times a second, twenty
-//! times while it grows. It gives back only what has grown, and waits at least nine times as long as the last
-//! call worked: less would let a heap that grows fast outrun it, as the longer the heap the longer the
-//! call and then the wait.
+//! times while it grows. It gives back only what has grown, and waits at least nine times as long as
+//! the last call worked: to wait much longer lets a heap that grows fast outrun it, as the longer the
+//! heap the longer the call and then the wait.
 #![allow(unsafe_code)] // The heap's own function is behind the C library's interface only.
 
 use std::time::{Duration, Instant};

@@ -15,8 +15,9 @@ pub(super) const TABLE: &[Entry] = &[
     ("", "CenterCropPad", center_crop_pad),
 ];
 
-/// Numbers this far out mean "to the end".
-const TO_THE_END: i64 = i32::MAX as i64 - 1;
+/// Numbers this far out mean "to the end": exporters write the largest of their integers, and tf2onnx
+/// this one.
+const TO_THE_END: i64 = 1_000_000_000;
 
 fn slice(context: &mut RuleContext<'_, '_>) -> Option<()> {
     let element_type = context.element_type(0);

@@ -86,6 +86,8 @@ pub struct MemoryView {
     pub before_peak_bytes: Size,
     /// After.
     pub after_peak_bytes: Size,
+    /// `predicted`, or `measured` where the CPU provider's layout is not imitated.
+    pub how: &'static str,
     /// Whether it falls.
     pub falls: bool,
 }
@@ -132,7 +134,7 @@ pub struct QuantizeView {
     pub kernels: Vec<KernelView>,
     /// Size against error: the models that were tried whole.
     pub curve: Vec<CurvePointView>,
-    /// The arena's peak, predicted.
+    /// The arena's peak.
     pub memory: Vec<MemoryView>,
     /// Why the search ended.
     pub stop_reason: String,
@@ -232,13 +234,13 @@ pub fn write_text(out: &mut impl Write, view: &QuantizeView) -> io::Result<()> {
         write_table(out, 2, &header, &rows)?;
     }
     if !view.memory.is_empty() {
-        writeln!(out, "\narena peak, predicted")?;
+        writeln!(out, "\narena peak")?;
         for memory in &view.memory {
             let falls = if memory.falls { "" } else { ": does NOT fall" };
             writeln!(
                 out,
-                "  {}: {} before, {} after{falls}",
-                memory.provider, memory.before_peak_bytes, memory.after_peak_bytes
+                "  {}: {} before, {} after, {}{falls}",
+                memory.provider, memory.before_peak_bytes, memory.after_peak_bytes, memory.how
             )?;
         }
     }

@@ -117,6 +117,11 @@ fn backward(c: &mut Reverse<'_>) -> RuleResult {
         c.give(2, gradient);
     }
     if training {
+        // The answers are those of the batch's own statistics, whatever is stored.
+        for index in (3..5).filter(|index| c.wants(*index)).collect::<Vec<_>>() {
+            let zeros = c.zeros_like(index)?;
+            c.give(index, zeros);
+        }
         let parts = normalize(c.tape, x, rank, element_type, epsilon);
         let hat = c.mul(parts.centered, parts.inverse);
         let weighted = c.mul(dy, hat);

@@ -164,39 +164,27 @@ fn pad(c: &mut Reverse<'_>) -> RuleResult {
     if mode != "constant" {
         return pad_by_copies(c, dy, &mode, &axes, rank);
     }
-    let n_axes = axes.len() as i64;
     let pads = c.x(1)?;
     let axes: Vec<i64> = axes.iter().map(|axis| *axis as i64).collect();
-    let (starts, ends) = match c.known_ints(1) {
-        Some(pads) => {
-            let (before, after) = pads.split_at(axes.len().min(pads.len()));
-            // An end of -0 would cut everything off.
-            let ends: Vec<i64> = after.iter().map(|after| if *after > 0 { -after } else { i64::MAX }).collect();
-            if before.iter().chain(after).any(|pad| *pad < 0) {
-                return unsupported("pads by less than nothing");
-            }
-            if before.iter().chain(after).all(|pad| *pad == 0) {
-                c.give(0, dy);
-                return Ok(());
-            }
-            let used: Vec<usize> = (0..axes.len()).filter(|at| before[*at] != 0 || after[*at] != 0).collect();
-            let pick = |values: &[i64]| used.iter().map(|at| values[*at]).collect::<Vec<i64>>();
-            let (starts, ends, axes) = (c.ints(&pick(before)), c.ints(&pick(&ends)), c.ints(&pick(&axes)));
-            let gradient = c.op("Slice", &[dy, starts, ends, axes]);
-            c.give(0, gradient);
+    let known = c.known_ints(1);
+    if let Some(pads) = known.filter(|pads| pads.iter().all(|pad| *pad >= 0)) {
+        let (before, after) = pads.split_at(axes.len().min(pads.len()));
+        // An end of -0 would cut everything off.
+        let ends: Vec<i64> = after.iter().map(|after| if *after > 0 { -after } else { i64::MAX }).collect();
+        if pads.iter().all(|pad| *pad == 0) {
+            c.give(0, dy);
             return Ok(());
         }
-        None => {
-            let before = c.slice(pads, 0, 0, n_axes);
-            let x = c.x(0)?;
-            let full = c.shape(x);
-            let axes_vector = c.ints(&axes);
-            let sizes = c.op("Gather", &[full, axes_vector]);
-            (before, c.add(before, sizes))
-        }
-    };
-    let axes = c.ints(&axes);
-    let gradient = c.op("Slice", &[dy, starts, ends, axes]);
+        let used: Vec<usize> = (0..axes.len()).filter(|at| before[*at] != 0 || after[*at] != 0).collect();
+        let pick = |values: &[i64]| used.iter().map(|at| values[*at]).collect::<Vec<i64>>();
+        let (starts, ends, axes) = (c.ints(&pick(before)), c.ints(&pick(&ends)), c.ints(&pick(&axes)));
+        let gradient = c.op("Slice", &[dy, starts, ends, axes]);
+        c.give(0, gradient);
+        return Ok(());
+    }
+    // What was added goes, and what was cut off comes back as zeros.
+    let (back, axes) = (c.neg(pads), c.ints(&axes));
+    let gradient = c.emit("Pad", &[Some(dy), Some(back), None, Some(axes)], Vec::new(), 1)[0];
     c.give(0, gradient);
     Ok(())
 }

@@ -225,3 +225,9 @@ for reduction in ["mean", "sum", "none"]:
     case("nll_" + reduction, f'y = NegativeLogLikelihoodLoss<reduction = "{reduction}">(x, l)', dict(x=normal(4, 5), l=ints([0, 3, 4, 3])))
 case("cross_entropy_weights", 'y = SoftmaxCrossEntropyLoss<ignore_index = 1>(x, l, w)', dict(x=normal(4, 5), l=ints([0, 3, 1, 3]), w=positive(5)), train=["x"])
 case("nll_weights", 'y = NegativeLogLikelihoodLoss(x, l, w)', dict(x=normal(4, 5), l=ints([0, 3, 1, 3]), w=positive(5)), train=["x"])
+
+# Added later, so that the random numbers before stay the same.
+case("pad_negative", const("p", [0, -1, 2, 1]) + "y = Pad(x, p)", dict(x=normal(2, 3)))
+case("pad_negative_input", "y = Pad(x, p)", dict(x=normal(3, 4), p=ints([0, -1, 1, -2])), dynamic={"x": "N,M"})
+case("batch_norm_of_weights", "m = ReduceMean<keepdims = 0>(w, a) v = Constant<value = float[4] {1.0,1.0,1.0,1.0}>() y = BatchNormalization<training_mode = 1>(w, g, b, m, v)",
+     dict(w=normal(1, 4, 6), g=positive(4), b=normal(4), a=ints([0, 2])), train=["w", "g", "b"])

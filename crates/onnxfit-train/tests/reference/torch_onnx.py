@@ -353,6 +353,8 @@ def _(n, a, x, pads=None, value=None, axes=None):
         size, (p, q) = x.shape[d], (pads[i], pads[i + k])
         if mode == "constant":
             v = 0.0 if value is None else value.item()
+            x = x.narrow(d, max(-p, 0), size - max(-p, 0) - max(-q, 0))
+            p, q = max(p, 0), max(q, 0)
             shape = list(x.shape)
             shape[d] = p
             first = torch.full(shape, v, dtype=x.dtype)

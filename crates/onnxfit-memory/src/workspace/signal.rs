@@ -15,7 +15,12 @@ pub(super) fn transform(call: &Call<'_>) -> Option<Vec<Step>> {
         ..=19 => call.node.int("axis", 1),
         _ => call.integers(2).and_then(|axes| axes.first().copied()).unwrap_or(-2),
     };
-    let axis = usize::try_from(if axis < 0 { axis + rank } else { axis }).ok()?;
+    let mut axis = usize::try_from(if axis < 0 { axis + rank } else { axis }).ok()?;
+    if call.node.opset > 19 && call.node.input(2).is_some() && call.integers(2).is_none() {
+        // An axis that is fed is one along which the result has another length.
+        let pairs = input.dims.iter().zip(&output.dims).take(input.dims.len().saturating_sub(1));
+        axis = pairs.into_iter().position(|(before, after)| before != after).unwrap_or(axis);
+    }
     let (length, made) = (*input.dims.get(axis)?, *output.dims.get(axis)?);
     let is_onesided = call.node.int("onesided", 0) != 0;
     let is_inverse = call.node.int("inverse", 0) != 0;

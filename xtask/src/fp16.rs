@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::runner::{release_binary, release_example, root, run};
+use crate::weights::python;
 use crate::zoo::shared;
 
 /// Where the models and the other tools come from. Without their dependencies: the models lie
@@ -42,14 +43,7 @@ pub(crate) const PACKAGES: [&str; 26] = [
 /// or of an earlier build; what is given goes to the script, such as `--tools onnxfit "onnxfit unseen"
 /// --budget 600` (seconds after which no new row is begun; an hour if nothing is said).
 pub(crate) fn fp16(more: &[String]) -> Result<()> {
-    let home = root().join("target/peers");
-    let python = home.join("bin/python");
-    if !python.exists() {
-        let place = text(&home)?;
-        run("python3", &["-m", "venv", place], &[])?;
-        let install = ["-m", "pip", "install", "--quiet", "--no-deps"];
-        run(text(&python)?, &[&install[..], &PACKAGES[..]].concat(), &[])?;
-    }
+    let python = python()?;
     let binary = release_binary()?;
     let script = root().join("crates/onnxfit-rewrite/tests/peers/fp16.py");
     let out = root().join("results/fp16.md");

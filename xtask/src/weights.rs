@@ -31,7 +31,8 @@ fn table(script: &str, out: &str, more: &[String]) -> Result<()> {
     run(text(&python)?, &arguments, &[])
 }
 
-fn python() -> Result<PathBuf> {
+/// An environment with the models and all other tools.
+pub(crate) fn python() -> Result<PathBuf> {
     let home = root().join("target/peers-weights");
     let python = home.join("bin/python");
     if !python.exists() {

@@ -145,6 +145,7 @@ def make_row(tool, onnxfit, name, path, facts, folder, timeout):
             row |= json.loads(lines[-1]) if lines else {"note": f"ended with {run.returncode} in ONNX Runtime: {said[0][:100]}"}
         except subprocess.TimeoutExpired:
             row["note"] = f"ran longer than {4 * timeout:g} s"
+    row["note"] = re.sub(r"\S*/tmp\S*/", "", row["note"])
     for left in [out, Path(f"{out}.data")]:
         left.unlink(missing_ok=True)
     return row
@@ -203,7 +204,7 @@ def table(rows, names, build):
     if older:
         text += ["", f"{len(older)} rows of onnxfit were made by an earlier build."]
     if busy:
-        text += ["", f"{len(busy)} of {len(rows)} rows were taken while other programs ran: their seconds are too many."]
+        text += ["", f"{len(busy)} of {len(rows)} rows were taken while other programs ran, or it is not known whether any did: their seconds may be too many."]
     left_out = [f"{tool}: {count}" for tool in TOOLS
                 if (count := sum((tool, name) not in rows for name in names))]
     if left_out:
@@ -213,7 +214,7 @@ def table(rows, names, build):
         for tool in TOOLS:
             row = rows.get((tool, name))
             if row and not row["right"]:
-                why = re.sub(r"\S*/tmp\S*/", "", row["note"]) or f"off by {row['error']:.2e} of the largest"
+                why = row["note"] or f"off by {row['error']:.2e} of the largest"
                 text.append(f"- {tool}, {name}: {why}")
     return "\n".join(text) + "\n"
 

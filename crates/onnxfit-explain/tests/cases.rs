@@ -119,6 +119,6 @@ fn explains_the_open_cases_as_recorded() {
     assert!(is_oom.share() >= 0.95, "{table}{wrong}");
     assert!(asserted.share() >= 0.97, "{table}{wrong}");
     assert!(cause.share() >= 0.90, "{table}{wrong}");
-    assert!(sure.share() >= 0.93, "{table}{wrong}");
+    assert!(sure.share() >= 0.95, "{table}{wrong}");
     assert!(claimed.share() >= 0.95, "{table}{wrong}");
 }

@@ -266,6 +266,20 @@ fn never_blames_the_card_for_a_limit() {
 }
 
 #[test]
+fn knows_an_application_that_limits_the_arena_itself() {
+    let cut = "Status Message: /onnxruntime_src/onnxruntime/core/framework/bfc_arena.cc:376 void* onnxruntime::BFCArena::AllocateRawInternal(size_t, bool, onnxrun";
+    let top = |log: &str| explain(log.as_bytes()).causes.first().map(|cause| cause.id);
+    assert_eq!(
+        top(&format!("09:11:02 [ERROR][Exception]: while running Conv node. {cut}")),
+        Some("memory_limit_too_low")
+    );
+    // Of another program nobody knows which of the two refusals was cut off, and a refusal of the card is one.
+    assert_eq!(top(&format!("while running Conv node. {cut}")), Some("unknown_vram_exhausted"));
+    let card = "09:11:02 [ERROR][Exception]: Failed to allocate memory for requested buffer of size 44433408";
+    assert_ne!(top(card), Some("memory_limit_too_low"));
+}
+
+#[test]
 fn keeps_an_earlier_refusal_when_a_later_call_fails_otherwise() {
     let log = "Failed to allocate memory for requested buffer of size 6442450944\nCUDA failure 700: an illegal memory access was encountered ; GPU=0 ; hostname=a ; expr=x;";
     let explanation = explain(log.as_bytes());

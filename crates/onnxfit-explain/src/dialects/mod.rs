@@ -8,11 +8,14 @@ mod java;
 mod node;
 mod ort_log;
 mod python;
+mod ragflow;
 mod rust_ort;
 mod sagemaker;
 mod servers;
 mod triton;
 mod windows;
+
+pub(crate) use ragflow::RAGFLOW;
 
 /// One dialect: an id and the pieces of text that give it away.
 pub(crate) struct Dialect {
@@ -32,6 +35,7 @@ const REGISTRY: &[Dialect] = &[
     triton::DIALECT,
     sagemaker::DIALECT,
     servers::GUNICORN,
+    ragflow::DIALECT,
     windows::DIALECT,
 ];
 

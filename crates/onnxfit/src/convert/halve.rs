@@ -13,7 +13,7 @@ use onnxfit_runtime::verify::Comparison;
 use onnxfit_runtime::worker::Client;
 
 use super::judge::{Judge, Verdict};
-use super::ranges::{Seen, float_values, measure};
+use super::ranges::{Measuring, Seen, float_values};
 use super::step_back::{Kept, StepBack};
 use super::suspects::{deviations, suspects};
 use crate::Error;
@@ -127,7 +127,8 @@ fn attempt(halving: &Halving<'_>, progress: &dyn Progress) -> Result<Halved, Err
     let before = Probe::write(halving.model, halving.source, &halving.desk.join("float.onnx"))?;
     progress.doing("running the float model");
     let judge = Judge::begin(&before, halving.library, halving.gate, samples, &mut client)?;
-    let seen = measure(halving.model, &before, samples, halving.target, &mut client, halving.library, progress)?;
+    let Halving { model, target, library, .. } = *halving;
+    let seen = Measuring { model, probe: &before, samples, target, library, progress }.measure(&mut client)?;
     options.ranges = Some(seen.iter().map(|(name, seen)| (name.clone(), seen.range())).collect());
 
     let mut back = StepBack::default();

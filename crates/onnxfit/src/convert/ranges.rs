@@ -102,120 +102,111 @@ impl Seen {
     }
 }
 
-/// Runs the model and looks at all its float values: once for each sample where it can be run in
-/// pieces, once for each group of values elsewhere.
-pub(crate) fn measure(
-    model: &GraphModel,
-    probe: &Probe,
-    samples: &Samples,
-    target: HalfType,
-    client: &mut Client,
-    library: &Path,
-    progress: &dyn Progress,
-) -> Result<BTreeMap<String, Seen>, Error> {
-    let mut seen = match measure_in_pieces(model, probe, samples, target, library, progress) {
-        Ok(seen) => seen,
-        Err(_) => measure_in_groups(model, probe, samples, target, client, library, progress)?,
-    };
-    for index in 0..samples.len() {
-        for (name, tensor) in samples.get(index)?.iter() {
-            add(seen.entry(name.to_owned()).or_default(), tensor, target);
-        }
-    }
-    Ok(seen)
+/// A float model that is run to see what numbers its values hold.
+pub(super) struct Measuring<'a> {
+    pub(super) model: &'a GraphModel,
+    /// The model on the desk.
+    pub(super) probe: &'a Probe,
+    pub(super) samples: &'a Samples,
+    /// Whose range the numbers are held against.
+    pub(super) target: HalfType,
+    pub(super) library: &'a Path,
+    pub(super) progress: &'a dyn Progress,
 }
 
-fn measure_in_pieces(
-    model: &GraphModel,
-    probe: &Probe,
-    samples: &Samples,
-    target: HalfType,
-    library: &Path,
-    progress: &dyn Progress,
-) -> Result<BTreeMap<String, Seen>, Error> {
-    let mut seen: BTreeMap<String, Seen> = BTreeMap::new();
-    let mut chain = Chain::open(library, probe.desk(), model, probe.proto(), &samples.get(0)?, |_| true)?;
-    for index in 0..samples.len() {
-        let (done, total) = (index as u64, samples.len() as u64);
-        progress.stage(&Stage::Counted { what: "measuring ranges".to_owned(), done, total });
-        chain.run(&samples.get(index)?, |values| {
-            let mut jobs: Vec<(&str, &[f32], Seen)> =
-                values.iter().map(|(name, numbers)| (*name, *numbers, Seen::default())).collect();
-            on_all_cores(&mut jobs, |(_, numbers, own)| own.add(numbers.iter().copied(), target));
-            for (name, _, own) in jobs {
-                seen.entry(name.to_owned()).or_default().join(&own);
+impl Measuring<'_> {
+    /// Runs the model and looks at all its float values: once for each sample where it can be run in
+    /// pieces, once for each group of values elsewhere.
+    pub(super) fn measure(&self, client: &mut Client) -> Result<BTreeMap<String, Seen>, Error> {
+        let mut seen = match self.in_pieces() {
+            Ok(seen) => seen,
+            Err(_) => self.in_groups(client)?,
+        };
+        for index in 0..self.samples.len() {
+            for (name, tensor) in self.samples.get(index)?.iter() {
+                add(seen.entry(name.to_owned()).or_default(), tensor, self.target);
             }
-        })?;
+        }
+        Ok(seen)
     }
-    Ok(seen)
-}
 
-fn measure_in_groups(
-    model: &GraphModel,
-    probe: &Probe,
-    samples: &Samples,
-    target: HalfType,
-    client: &mut Client,
-    library: &Path,
-    progress: &dyn Progress,
-) -> Result<BTreeMap<String, Seen>, Error> {
-    let values = sized_values(model, &samples.get(0)?);
-    let n_values = values.len() as u64;
-    let (known, mut unknown): (Vec<_>, Vec<_>) = values.into_iter().partition(|(_, bytes)| bytes.is_some());
-    let known: Vec<(&str, u64)> =
-        known.iter().map(|(name, bytes)| (name.as_str(), bytes.unwrap_or_default())).collect();
-    unknown.reverse();
-    let mut seen: BTreeMap<String, Seen> = BTreeMap::new();
-    let mut waiting: Vec<Vec<String>> =
-        groups(&known, GROUP_BYTES_MAX).iter().rev().map(|group| owned(group)).collect();
-    // What unknown values may take: after each group, what they were seen to take.
-    let mut unknown_bytes = UNKNOWN_BYTES;
-    let mut done = 0;
-    while let Some(group) = waiting.pop().or_else(|| {
-        let n_next = ((GROUP_BYTES_MAX / unknown_bytes).max(1) as usize).min(unknown.len());
-        (n_next > 0)
-            .then(|| unknown.split_off(unknown.len() - n_next).into_iter().rev().map(|(name, _)| name).collect())
-    }) {
-        progress.stage(&Stage::Counted { what: "measuring ranges".to_owned(), done, total: n_values });
-        let names: Vec<&str> = group.iter().map(String::as_str).collect();
-        match measure_group(probe, &names, samples, target, client, library) {
-            Ok(found) => {
-                done += group.len() as u64;
-                if done > known.len() as u64
-                    && let Some(largest) = found.values().map(|seen| seen.bytes(samples.len())).max()
-                {
-                    unknown_bytes = (UNKNOWN_GROWTH * largest).clamp(LEAST_BYTES, UNKNOWN_BYTES);
+    fn doing(&self, done: u64, total: u64) {
+        self.progress.stage(&Stage::Counted { what: "measuring ranges".to_owned(), done, total });
+    }
+
+    fn in_pieces(&self) -> Result<BTreeMap<String, Seen>, Error> {
+        let Self { model, probe, samples, target, library, .. } = *self;
+        let mut seen: BTreeMap<String, Seen> = BTreeMap::new();
+        let mut chain = Chain::open(library, probe.desk(), model, probe.proto(), &samples.get(0)?, |_| true)?;
+        for index in 0..samples.len() {
+            let (done, total) = (index as u64, samples.len() as u64);
+            self.doing(done, total);
+            chain.run(&samples.get(index)?, |values| {
+                let mut jobs: Vec<(&str, &[f32], Seen)> =
+                    values.iter().map(|(name, numbers)| (*name, *numbers, Seen::default())).collect();
+                on_all_cores(&mut jobs, |(_, numbers, own)| own.add(numbers.iter().copied(), target));
+                for (name, _, own) in jobs {
+                    seen.entry(name.to_owned()).or_default().join(&own);
                 }
-                seen.extend(found);
-            }
-            // A value that cannot be given back hides no other: it stays unmeasured, alone.
-            Err(_) if group.len() > 1 => {
-                let (left, right) = group.split_at(group.len() / 2);
-                waiting.push(right.to_vec());
-                waiting.push(left.to_vec());
-            }
-            Err(_) => done += 1,
+            })?;
         }
+        Ok(seen)
     }
-    Ok(seen)
-}
 
-fn measure_group(
-    probe: &Probe,
-    group: &[&str],
-    samples: &Samples,
-    target: HalfType,
-    client: &mut Client,
-    library: &Path,
-) -> Result<BTreeMap<String, Seen>, Error> {
-    probe.open(client, library, group)?;
-    let mut seen: BTreeMap<String, Seen> = BTreeMap::new();
-    for index in 0..samples.len() {
-        for (name, tensor) in Probe::run(client, &samples.get(index)?)?.iter() {
-            add(seen.entry(name.to_owned()).or_default(), tensor, target);
+    fn in_groups(&self, client: &mut Client) -> Result<BTreeMap<String, Seen>, Error> {
+        let Self { model, samples, .. } = *self;
+        let values = sized_values(model, &samples.get(0)?);
+        let n_values = values.len() as u64;
+        let (known, mut unknown): (Vec<_>, Vec<_>) = values.into_iter().partition(|(_, bytes)| bytes.is_some());
+        let known: Vec<(&str, u64)> =
+            known.iter().map(|(name, bytes)| (name.as_str(), bytes.unwrap_or_default())).collect();
+        unknown.reverse();
+        let mut seen: BTreeMap<String, Seen> = BTreeMap::new();
+        let mut waiting: Vec<Vec<String>> =
+            groups(&known, GROUP_BYTES_MAX).iter().rev().map(|group| owned(group)).collect();
+        // What unknown values may take: after each group, what they were seen to take.
+        let mut unknown_bytes = UNKNOWN_BYTES;
+        let mut done = 0;
+        while let Some(group) = waiting.pop().or_else(|| {
+            let n_next = ((GROUP_BYTES_MAX / unknown_bytes).max(1) as usize).min(unknown.len());
+            (n_next > 0)
+                .then(|| unknown.split_off(unknown.len() - n_next).into_iter().rev().map(|(name, _)| name).collect())
+        }) {
+            self.doing(done, n_values);
+            let names: Vec<&str> = group.iter().map(String::as_str).collect();
+            match self.group(&names, client) {
+                Ok(found) => {
+                    done += group.len() as u64;
+                    if done > known.len() as u64
+                        && let Some(largest) = found.values().map(|seen| seen.bytes(samples.len())).max()
+                    {
+                        unknown_bytes = (UNKNOWN_GROWTH * largest).clamp(LEAST_BYTES, UNKNOWN_BYTES);
+                    }
+                    seen.extend(found);
+                }
+                // A value that cannot be given back hides no other: it stays unmeasured, alone.
+                Err(_) if group.len() > 1 => {
+                    let (left, right) = group.split_at(group.len() / 2);
+                    waiting.push(right.to_vec());
+                    waiting.push(left.to_vec());
+                }
+                Err(_) => done += 1,
+            }
         }
+        Ok(seen)
     }
-    Ok(seen)
+
+    fn group(&self, group: &[&str], client: &mut Client) -> Result<BTreeMap<String, Seen>, Error> {
+        let Self { probe, samples, target, library, .. } = *self;
+        probe.open(client, library, group)?;
+        let mut seen: BTreeMap<String, Seen> = BTreeMap::new();
+        for index in 0..samples.len() {
+            for (name, tensor) in Probe::run(client, &samples.get(index)?)?.iter() {
+                add(seen.entry(name.to_owned()).or_default(), tensor, target);
+            }
+        }
+        Ok(seen)
+    }
 }
 
 fn add(seen: &mut Seen, tensor: &Tensor, target: HalfType) {
